@@ -1,0 +1,167 @@
+"""The one object that flows through the pipeline, and the small frozen things that stages leave on it."""
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import Struct
+
+from dujiang.core.chat import ChatRequest
+
+
+class Caller(Struct, frozen=True):
+    """Who holds the key: made by authentication, never from the body."""
+
+    key_id: str
+    app: str
+    roles: tuple[str, ...]
+    act_as_user: bool = True
+
+
+class ClaimedUser(Struct, frozen=True):
+    """Who the app says its end user is. A claim: it can only narrow what the key may do."""
+
+    user_id: str | None = None
+    user_role: str | None = None
+    conversation_id: str | None = None
+
+
+class SceneChoice(Struct, frozen=True):
+    """The scene a call asked for, and the values for its `{{name}}` places. `version` is set once it is resolved."""
+
+    id: str
+    version: int | None = None
+    label: str | None = None
+    variables: dict[str, Any] = {}
+
+
+class ParsedChat(Struct, frozen=True):
+    """What a wire's parser makes of a body. `request_id` is None when the caller gave none."""
+
+    request: ChatRequest
+    user: ClaimedUser
+    scene: SceneChoice | None = None
+    request_id: str | None = None
+    timeout_s: float | None = None
+    include_usage: bool = False
+
+
+class Names(Struct, frozen=True):
+    """A compiled allow-list of names: `*`, `prefix*` and exact names."""
+
+    is_all: bool = False
+    exact: frozenset[str] = frozenset()
+    prefixes: tuple[str, ...] = ()
+
+    def __contains__(self, name: str) -> bool:
+        return self.is_all or name in self.exact or (bool(self.prefixes) and name.startswith(self.prefixes))
+
+
+class Rights(Struct, frozen=True):
+    """What a call may do: the key's rights narrowed by the claimed role's and the app's."""
+
+    permissions: frozenset[str]
+    models: tuple[Names, ...] = ()
+    scenes: tuple[Names, ...] = ()
+    max_tokens: int | None = None
+
+    def allows_model(self, name: str) -> bool:
+        return all(name in names for names in self.models)
+
+    def allows_scene(self, name: str) -> bool:
+        return all(name in names for names in self.scenes)
+
+
+class One(Struct, frozen=True):
+    """A step of a plan: ask one model."""
+
+    model: str
+
+
+class Plan(Struct, frozen=True):
+    """Which models to ask, in order, and why."""
+
+    steps: tuple[One, ...]
+    requested: str
+    reason: str
+
+
+class Attempt(Struct):
+    """One try at one target. Times are seconds; `error` is the code of the error that ended it."""
+
+    provider: str
+    target: str
+    credential: str
+    why: str
+    waited_s: float = 0.0
+    total_s: float = 0.0
+    error: str | None = None
+
+
+class Call:
+    """One request on its way. Each field has one writer:
+
+    | field | written by |
+    | --- | --- |
+    | `id kind parse body caller started deadline revision` | the edge |
+    | `parsed request request_id` | the parse stage; the scene stage replaces `request` |
+    | `rights` | admission |
+    | `scene model_version` | the scene stage; dispatch |
+    | `plan` | routing |
+    | `attempts provider model upstream_s` | dispatch |
+
+    `started` and `deadline` are on the monotonic clock in seconds.
+    """
+
+    __slots__ = (
+        "attempts",
+        "body",
+        "caller",
+        "deadline",
+        "id",
+        "kind",
+        "model",
+        "model_version",
+        "parse",
+        "parsed",
+        "plan",
+        "provider",
+        "request",
+        "request_id",
+        "revision",
+        "rights",
+        "scene",
+        "started",
+        "upstream_s",
+    )
+
+    parsed: ParsedChat
+    request: ChatRequest
+    rights: Rights
+    plan: Plan
+
+    def __init__(
+        self,
+        id: str,
+        kind: str,
+        parse: Callable[[bytes], ParsedChat],
+        body: bytes,
+        caller: Caller,
+        started: float,
+        deadline: float,
+        revision: int,
+    ) -> None:
+        self.id = id
+        self.kind = kind
+        self.parse = parse
+        self.body = body
+        self.caller = caller
+        self.started = started
+        self.deadline = deadline
+        self.revision = revision
+        self.request_id = id
+        self.scene: SceneChoice | None = None
+        self.attempts: list[Attempt] = []
+        self.provider = ""
+        self.model = ""
+        self.model_version = ""
+        self.upstream_s = 0.0
