@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from msgspec import Raw, Struct
+from msgspec import Struct
 
 Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "error", "unknown"]
@@ -41,7 +41,7 @@ class ChatRequest(Struct, omit_defaults=True):
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     response_format: dict[str, Any] | None = None
-    extra: dict[str, Raw] | None = None
+    extra: dict[str, Any] | None = None
 
 
 class Usage(Struct, frozen=True):
@@ -77,5 +77,5 @@ class Chunk(Struct):
     tool_calls: list[dict[str, Any]] | None = None
     reasoning: str | None = None
     refusal: str | None = None
-    logprobs: Raw | None = None
+    logprobs: dict[str, Any] | None = None
     raw_finish: str | None = None

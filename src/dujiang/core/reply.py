@@ -2,22 +2,26 @@
 
 from collections.abc import Callable
 
-from dujiang.core.chat import Chunk
+from dujiang.core.chat import Chunk, Usage
+from dujiang.core.errors import AppError
 
 
 class Reply:
     """The base of every answer. Opening one returned only after its first real chunk arrived.
 
-    Iterate it to the end, then close it; or close it early, which ends the work upstream. `is_complete` tells the two
-    apart afterwards. Stages leave their bookkeeping with `on_close`: inner stages first, each exactly once.
+    Iterate it to the end, then close it; or close it early, which ends the work upstream. Its last chunk, and only
+    that, carries `finish` and `usage`. Stages leave their bookkeeping with `on_close`: inner stages first, each exactly
+    once; there `is_complete` tells a whole answer from a broken one (`error` is set) and an abandoned one (it is not).
     A class and not a generator: closing a generator that never started would skip its `finally`.
     """
 
-    __slots__ = ("_closers", "is_closed", "is_complete")
+    __slots__ = ("_closers", "error", "is_closed", "is_complete", "usage")
 
     def __init__(self) -> None:
         self.is_complete = False
         self.is_closed = False
+        self.usage: Usage | None = None
+        self.error: AppError | None = None
         self._closers: list[Callable[[Reply], None]] = []
 
     def __aiter__(self) -> "Reply":
@@ -33,6 +37,7 @@ class Reply:
         self._closers.append(closer)
 
     def close(self) -> None:
+        """End the answer. Never waits, so that no cancellation can come between; idempotent."""
         if self.is_closed:
             return
         self.is_closed = True
@@ -57,5 +62,6 @@ class WholeReply(Reply):
         if chunk is None:
             raise StopAsyncIteration
         self._chunk = None
+        self.usage = chunk.usage
         self.is_complete = True
         return chunk

@@ -1,0 +1,1 @@
+"""Measurements of the product, each runnable by itself: `python -m benchmarks.NAME --help`."""

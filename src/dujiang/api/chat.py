@@ -1,0 +1,185 @@
+"""A chat endpoint: one call from its first byte to its true end, in one of the public formats.
+
+The reply is pulled to exhaustion and closed before the terminal bytes are sent: whoever sees the end of an answer can
+rely on it being accounted for.
+"""
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable
+from time import monotonic
+from typing import Protocol
+
+import msgspec
+
+from dujiang.api.request import CallerGone, Receive, Scope, Send, header_id, read_body, read_fields
+from dujiang.core.call import Call, ParsedChat
+from dujiang.core.chat import Chunk
+from dujiang.core.errors import AppError, MethodNotAllowed, ShuttingDown, StreamBroken
+from dujiang.core.ids import new_id
+from dujiang.core.reply import Reply
+from dujiang.runtime import Runtime
+
+_log = logging.getLogger(__name__)
+
+
+class Renderer(Protocol):
+    """Turns the chunks of one stream into bytes."""
+
+    def event(self, chunk: Chunk) -> bytes: ...
+
+    def terminal(self, chunk: Chunk) -> bytes: ...
+
+
+class Wire(Protocol):
+    """A public format: a module of pure functions."""
+
+    def parse(self, body: bytes) -> ParsedChat: ...
+
+    def render_whole(self, call: Call, chunk: Chunk) -> bytes: ...
+
+    @property
+    def StreamRenderer(self) -> Callable[[Call], Renderer]: ...  # noqa: N802
+
+    def render_error(self, error: AppError, request_id: str, call: Call | None) -> bytes: ...
+
+    def render_error_event(self, error: AppError, call: Call) -> bytes: ...
+
+
+class _Echo(msgspec.Struct):
+    request_id: str
+
+
+_read_echo = msgspec.json.Decoder(_Echo).decode
+
+_JSON = (b"content-type", b"application/json")
+_STREAM_FIELDS = ((b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache"))
+
+
+class ChatEndpoint:
+    """An ASGI application for `POST` of one format."""
+
+    def __init__(self, runtime: Runtime, wire: Wire, kind: str) -> None:
+        self._runtime = runtime
+        self._wire = wire
+        self._kind = kind
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        task = asyncio.current_task()
+        calls = self._runtime.calls
+        peer = scope.get("peer")
+        calls.enter(task)
+        if peer is not None:
+            peer.on_gone = task.cancel
+        call = None
+        body = b""
+        id = new_id()
+        started = monotonic()
+        try:
+            if scope["method"] != "POST":
+                raise MethodNotAllowed("This endpoint takes POST.")
+            fields = read_fields(scope)
+            runtime = self._runtime
+            caller = runtime.authenticate(fields.get(b"authorization"))
+            if runtime.is_draining:
+                raise ShuttingDown("The server is shutting down; try again.", retry_after_s=1)
+            body = await read_body(fields, receive, runtime.body_limit_bytes)
+            snapshot = runtime.snapshot
+            call = Call(
+                id, self._kind, self._wire.parse, body, caller, started, started + snapshot.total_s, snapshot.revision
+            )
+            reply = await snapshot.handler(call)
+            if call.request.stream:
+                await self._stream(call, reply, send, task)
+            else:
+                await self._whole(call, reply, send)
+        except AppError as error:
+            await self._refuse(error, id, call, body, send)
+        except asyncio.CancelledError:
+            reason = calls.reason(task)
+            if reason is None:
+                return
+            task.uncancel()
+            await self._refuse(reason, id, call, body, send)
+        except CallerGone:
+            return
+        except Exception:
+            _log.exception("a call failed on a bug of ours; its id is %s", id)
+            await _answer(send, 500, [], b'{"error":{"message":"internal error","type":"server_error"}}')
+        finally:
+            if peer is not None:
+                peer.on_gone = None
+            calls.leave(task)
+
+    async def _whole(self, call: Call, reply: Reply, send: Send) -> None:
+        try:
+            chunk = await anext(reply)
+        finally:
+            reply.close()
+        body = self._wire.render_whole(call, chunk)
+        await _answer(send, 200, _call_fields(call), body)
+
+    async def _stream(self, call: Call, reply: Reply, send: Send, task: "asyncio.Task[None]") -> None:
+        renderer = self._wire.StreamRenderer(call)
+        end = b""
+        try:
+            await send(
+                {"type": "http.response.start", "status": 200, "headers": [*_STREAM_FIELDS, *_call_fields(call)]}
+            )
+            async for chunk in reply:
+                if chunk.finish is not None:
+                    end = renderer.terminal(chunk)
+                else:
+                    await send({"type": "http.response.body", "body": renderer.event(chunk), "more_body": True})
+        except StreamBroken as error:
+            end = self._wire.render_error_event(error, call)
+        except asyncio.CancelledError:
+            reason = self._runtime.calls.reason(task)
+            if reason is None:
+                raise
+            task.uncancel()
+            end = self._wire.render_error_event(reason, call)
+        finally:
+            reply.close()
+        await send({"type": "http.response.body", "body": end})
+
+    async def _refuse(self, error: AppError, id: str, call: Call | None, body: bytes, send: Send) -> None:
+        if call is None:
+            self._runtime.metrics.unauthenticated += error.status == 401
+        request_id = call.request_id if call is not None else id
+        if request_id is id and body:
+            request_id = _echoed(body) or id
+        fields = [(b"x-request-id", header_id(request_id, id))]
+        if error.retry_after_s is not None:
+            fields.append((b"retry-after", str(max(1, math.ceil(error.retry_after_s))).encode()))
+        if error.status == 405:
+            fields.append((b"allow", b"POST"))
+        if error.status == 401:
+            fields.append((b"www-authenticate", b"Bearer"))
+        if error.status in (401, 405, 413) or isinstance(error, ShuttingDown):
+            fields.append((b"connection", b"close"))
+        await _answer(send, error.status, fields, self._wire.render_error(error, request_id, call))
+
+
+def _call_fields(call: Call) -> list[tuple[bytes, bytes]]:
+    overhead_ms = (monotonic() - call.started - call.upstream_s) * 1000
+    return [
+        (b"x-request-id", header_id(call.request_id, call.id)),
+        (b"x-dujiang-overhead-ms", b"%.2f" % overhead_ms),
+    ]
+
+
+async def _answer(send: Send, status: int, fields: list[tuple[bytes, bytes]], body: bytes) -> None:
+    length = (b"content-length", b"%d" % len(body))
+    await send({"type": "http.response.start", "status": status, "headers": [_JSON, length, *fields]})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _echoed(body: bytes) -> str | None:
+    """The caller's id out of a body that did not parse otherwise, if it is a proper one."""
+    try:
+        found = _read_echo(body).request_id
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    return found if 0 < len(found) <= 200 and found.isprintable() else None

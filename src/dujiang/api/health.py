@@ -1,0 +1,81 @@
+"""Is it alive, is it ready, and how are its parts."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import BaseModel
+
+from dujiang import __version__
+from dujiang.api.deps import PLATFORM_APP, Serving, get_caller
+from dujiang.core.errors import Unauthenticated
+from dujiang.runtime import Runtime
+
+router = APIRouter(tags=["health"])
+
+
+class TargetHealth(BaseModel):
+    """`state` is what calls met last: `ok`, `failing`, `unused` before the first, or `unconfigured`."""
+
+    state: Literal["ok", "failing", "unused", "unconfigured"]
+    since: str | None
+    reason: str | None
+
+
+class Health(BaseModel):
+    """Components and what follows are shown to platform keys with `health:read` alone."""
+
+    status: Literal["ok", "degraded", "down"]
+    version: str
+    uptime_s: float
+    components: dict[str, Any] | None = None
+    config_revision: int | None = None
+    not_in_effect: list[str] | None = None
+
+
+@router.get("/health/live", summary="The process answers")
+async def live() -> dict[str, str]:
+    return {"status": "ok"}
+
+
+@router.get("/health/ready", summary="Calls are accepted", responses={503: {"description": "Not ready"}})
+async def ready(runtime: Serving, response: Response) -> dict[str, str]:
+    if runtime.is_draining:
+        response.status_code = 503
+        return {"status": "draining"}
+    return {"status": "ok"}
+
+
+def may_see_components(request: Request, runtime: Serving) -> bool:
+    """Whether a key came along that may see more than the summary. A wrong key sees the summary, too."""
+    try:
+        caller = get_caller(request, runtime)
+    except Unauthenticated:
+        return False
+    return caller.app == PLATFORM_APP and "health:read" in runtime.rights(caller).permissions
+
+
+@router.get("/api/v1/health", response_model_exclude_none=True)
+async def health(runtime: Serving, is_detailed: Annotated[bool, Depends(may_see_components)]) -> Health:
+    """The state of the service, and of each part for those who may see it."""
+    providers = _providers(runtime)
+    is_degraded = any(target.state == "failing" for targets in providers.values() for target in targets.values())
+    status = "down" if runtime.is_draining else "degraded" if is_degraded else "ok"
+    summary = Health(status=status, version=__version__, uptime_s=round(runtime.metrics.uptime_s, 3))
+    if is_detailed:
+        summary.components = {"database": runtime.database_state(), "providers": providers}
+        summary.config_revision = runtime.snapshot.revision
+        summary.not_in_effect = list(runtime.not_in_effect)
+    return summary
+
+
+def _providers(runtime: Runtime) -> dict[str, dict[str, TargetHealth]]:
+    snapshot = runtime.snapshot
+    found: dict[str, dict[str, TargetHealth]] = {name: {} for name in snapshot.services}
+    for model in snapshot.catalog.models.values():
+        for target in model.targets:
+            seen = TargetHealth(state=target.state, since=target.since, reason=target.reason)
+            found[target.provider][target.name] = seen
+    for name, service in snapshot.services.items():
+        if service.missing:
+            found[name]["*"] = TargetHealth(state="unconfigured", since=None, reason=service.missing)
+    return found

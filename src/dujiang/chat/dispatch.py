@@ -1,0 +1,67 @@
+"""The innermost handler: interprets a plan, one attempt after another."""
+
+from collections.abc import Mapping
+from itertools import count
+from time import monotonic
+
+from dujiang.core.call import Attempt, Call
+from dujiang.core.errors import AppError, Misconfigured, Rejected, StaleConnection, UpstreamError
+from dujiang.core.protocols import Handler
+from dujiang.core.reply import Reply
+from dujiang.resilience.balancer import least_loaded
+from dujiang.routing.catalog import Model, Target
+
+
+def dispatch(models: Mapping[str, Model]) -> Handler:
+    """Ask the plan's model. A connection that had gone stale is replaced once; nothing was served on it."""
+    turn = count()
+
+    async def dispatched(call: Call) -> Reply:
+        model = models[call.plan.steps[0].model]
+        targets = model.targets
+        if not targets:
+            raise Misconfigured(model.missing, reason="no_usable_target", param="model")
+        target = targets[0] if len(targets) == 1 else least_loaded(targets, next(turn))
+        call.model = model.name
+        call.model_version = model.version
+        call.provider = target.provider
+        try:
+            return await attempt(call, target, "first")
+        except StaleConnection:
+            return await attempt(call, target, "stale_connection")
+
+    return dispatched
+
+
+async def attempt(call: Call, target: Target, why: str) -> Reply:
+    """Open the answer at one target, and note how it went. The target counts as busy until the reply is closed."""
+    noted = Attempt(target.provider, target.name, target.credential, why)
+    call.attempts.append(noted)
+    began = monotonic()
+    target.in_flight += 1
+    is_open = False
+    try:
+        reply = await target.open(call)
+        is_open = True
+    except AppError as error:
+        noted.error = error.code
+        if isinstance(error, UpstreamError) and not isinstance(error, Rejected | StaleConnection):
+            target.note(error.code)
+        raise
+    finally:
+        noted.total_s = monotonic() - began
+        call.upstream_s += noted.total_s
+        if not is_open:
+            target.in_flight -= 1
+
+    def leave(_: Reply) -> None:
+        target.in_flight -= 1
+        noted.total_s = monotonic() - began
+        if reply.error is not None:
+            noted.error = reply.error.code
+            target.note(noted.error)
+
+    if target.state != "ok":
+        target.note(None)
+    reply.on_close(leave)
+    return reply

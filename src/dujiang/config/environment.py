@@ -1,0 +1,79 @@
+"""`${NAME}` and `${NAME:-default}`: the only way in which a document reads the environment."""
+
+import re
+from collections.abc import Iterator, Mapping
+
+from dujiang.config.settings import Sections
+from dujiang.core.problem import Problem, at
+from dujiang.core.secret import MASK, Secret
+
+RESERVED = "DUJIANG_"
+"""Dujiang's own variables hold its keys: no document may read them."""
+
+STORED = re.compile(r"secret:(?P<name>\w[\w.-]*)")
+"""A secret that is a reference to the table of encrypted secrets."""
+
+_REFERENCE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<fallback>:-(?P<default>[^{}]*))?\}")
+
+
+class UnresolvedReference(ValueError):
+    """A variable that is not set and has no default, or that a document must not read."""
+
+
+def expand(text: str, environ: Mapping[str, str]) -> str:
+    """`text` with its references replaced, once. As in a shell, `:-` also covers a variable that is empty.
+
+    Raises `UnresolvedReference`, which names the variable and never a value.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        name, default = match["name"], match["default"]
+        if name.startswith(RESERVED):
+            raise UnresolvedReference(f"`{name}` is Dujiang's own: a document cannot read `{RESERVED}` variables")
+        found = environ.get(name)
+        if match["fallback"]:
+            return found or default
+        if found is None:
+            raise UnresolvedReference(f"the environment has no variable `{name}`; `${{{name}:-}}` would allow that")
+        return found
+
+    return _REFERENCE.sub(value, text)
+
+
+def has_reference(text: str) -> bool:
+    return _REFERENCE.search(text) is not None
+
+
+def expandable(sections: Sections) -> Iterator[tuple[str, str]]:
+    """Every text of a document in which references count, with its path: `base_url`, `url` and `secret`."""
+    for name, provider in sections.providers.items():
+        path = at("providers", name)
+        yield f"{path}.base_url", provider.base_url
+        for n, credential in enumerate(provider.credentials):
+            yield f"{at(f'{path}.credentials', n)}.secret", credential.secret.reveal()
+    yield "alerts.url", sections.alerts.url
+    yield "alerts.secret", sections.alerts.secret.reveal()
+
+
+def reference_problems(sections: Sections, environ: Mapping[str, str] | None) -> Iterator[Problem]:
+    """References that are malformed, forbidden or, where the environment is known, not to be resolved."""
+    for path, text in expandable(sections):
+        if "${" in _REFERENCE.sub("", text):
+            yield Problem(path, "a reference has the form `${NAME}` or `${NAME:-default}`")
+            continue
+        for match in _REFERENCE.finditer(text):
+            try:
+                expand(match[0], environ if environ is not None else {match["name"]: ""})
+            except UnresolvedReference as error:
+                yield Problem(path, str(error))
+
+
+def shown(secret: Secret) -> str:
+    """How a secret is printed: references as they were written, without their default, and `***` for all else."""
+    text = secret.reveal()
+    if not text or STORED.fullmatch(text):
+        return text
+    match = _REFERENCE.fullmatch(text)
+    if match is None:
+        return MASK
+    return f"${{{match['name']}:-{MASK}}}" if match["default"] else text

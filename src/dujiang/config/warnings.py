@@ -1,0 +1,87 @@
+"""What in a sound document is probably not what its author meant."""
+
+import re
+from collections.abc import Iterator, Mapping
+
+from dujiang.config.references import AUTO
+from dujiang.config.scalars import nearest
+from dujiang.config.settings import Document
+from dujiang.config.upstreams import is_configured
+from dujiang.core.problem import Problem, at
+from dujiang.identity.settings import RoleSettings
+from dujiang.scenes.settings import VersionSettings
+from dujiang.scenes.template import compile_template
+
+_ALMOST_A_PLACE = re.compile(r"\{\{\s+\w+\s*\}\}|\{\{\w+\s+\}\}")
+
+
+def warnings(document: Document, environ: Mapping[str, str]) -> tuple[Problem, ...]:
+    """Doubts about what the document itself declares; `environ` tells which credentials are there."""
+    declared = document.declared
+    found: list[Problem] = []
+    if "providers" in declared:
+        found += _of_providers(document)
+    if "models" in declared:
+        found += _of_models(document, environ)
+    if "scenes" in declared:
+        found += _of_scenes(document)
+    if "roles" in declared:
+        found += _of_roles(document)
+    return tuple(found)
+
+
+def _of_providers(document: Document) -> Iterator[Problem]:
+    used = {target.provider for model in document.models.values() for target in model.targets}
+    for name in document.providers.keys() - used:
+        yield Problem(at("providers", name), "no model has a target there")
+
+
+def _of_models(document: Document, environ: Mapping[str, str]) -> Iterator[Problem]:
+    configured = {name for name, provider in document.providers.items() if is_configured(provider, environ)}
+    currencies = {document.money.currency, *document.money.rates}
+    for name, model in document.models.items():
+        path = at("models", name)
+        if model.price is None:
+            yield Problem(path, "has no price: what it costs is unknown")
+        elif model.price.currency not in currencies:
+            yield Problem(f"{path}.price", f"is in {model.price.currency}, which `money.rates` does not convert")
+        lacking = dict.fromkeys(target.provider for target in model.targets if target.provider not in configured)
+        if all(target.provider in lacking for target in model.targets):
+            where = ", ".join(at("providers", provider) for provider in lacking)
+            yield Problem(path, f"cannot be called: no credential is set for {where}")
+
+
+def _of_scenes(document: Document) -> Iterator[Problem]:
+    for name, scene in document.scenes.items():
+        for n, version in enumerate(scene.versions):
+            path = at(at("scenes", name) + ".versions", n)
+            yield from (problem.under(path) for problem in _of_version(version))
+
+
+def _of_version(version: VersionSettings) -> Iterator[Problem]:
+    texts = [version.system, *(message.content for message in version.messages)]
+    used = {name for text in texts for name in compile_template(text).names}
+    for name in version.variables:
+        if name not in used:
+            yield Problem(at("variables", name), f"no text holds `{{{{{name}}}}}`")
+    if any(_ALMOST_A_PLACE.search(text) for text in texts):
+        yield Problem("", "`{{ name }}` with spaces is plain text: write `{{name}}`")
+
+
+def _of_roles(document: Document) -> Iterator[Problem]:
+    if "admin" not in document.roles:
+        yield Problem("roles", "there is no role `admin`: the administrator's key may do nothing")
+    for name, role in document.roles.items():
+        path = at("roles", name)
+        if not role.permissions:
+            yield Problem(f"{path}.permissions", "permits nothing")
+        yield from (problem.under(path) for problem in _of_patterns(role, document))
+
+
+def _of_patterns(role: RoleSettings, document: Document) -> Iterator[Problem]:
+    routes = {f"{AUTO}:{route}" for route in document.routes}
+    models = document.models.keys() | document.aliases.keys() | {AUTO} | routes
+    for key, patterns, names in (("models", role.models, models), ("scenes", role.scenes, document.scenes.keys())):
+        for n, pattern in enumerate(patterns):
+            if not pattern.endswith("*") and pattern not in names:
+                yield Problem(at(key, n), f"allows `{pattern}`, which does not exist{nearest(pattern, names)}")

@@ -1,0 +1,82 @@
+"""The first key: without it nobody could make another."""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import Connection, insert, select, update
+
+from dujiang.core.errors import Misconfigured
+from dujiang.identity.keys import Key, hash_secret, key_of, new_row, new_secret
+from dujiang.identity.roles import ADMIN_APP, ADMIN_ROLE
+from dujiang.identity.tables import keys
+from dujiang.storage.database import Database
+
+VARIABLE = "DUJIANG_ADMIN_KEY"
+MIN_CHARACTERS = 24
+MAX_CHARACTERS = 512
+MIN_DIFFERENT_CHARACTERS = 5
+
+_EXAMPLES = ("changeme", "changethis", "replaceme", "example", "placeholder", "password", "youradminkey", "yourkey")
+
+
+def ensure_admin(database: Database, given: str | None) -> str | None:
+    """Leaves the database with a usable key of the app `admin`, and returns its secret only when it was made just now.
+
+    A `given` secret takes the place of the one given before. Without one, a key is made when there is no usable admin
+    key: at the first start, or after the last one was revoked. Raises `Misconfigured` for a given secret that is too
+    weak, that another key has, or whose key was revoked.
+    """
+    if given is not None:
+        _require_strong(given)
+        with database.write() as connection:
+            _place(connection, given)
+        return None
+    with database.write() as connection:
+        if any(_is_usable_admin(key_of(row)) for row in connection.execute(select(keys))):
+            return None
+        secret = new_secret()
+        connection.execute(insert(keys).values(_admin_row(secret, name="first start", origin="first_start")))
+        return secret
+
+
+def _require_strong(secret: str) -> None:
+    """A person chose this secret, so it is judged; the message never repeats it."""
+    plain = "".join(filter(str.isalnum, secret)).lower()
+    if len(secret) < MIN_CHARACTERS or len(secret) > MAX_CHARACTERS:
+        fault = f"must have {MIN_CHARACTERS} to {MAX_CHARACTERS} characters"
+    elif not all("!" <= character <= "~" for character in secret):
+        fault = "may hold only printable ASCII characters and no spaces, because it travels in a header"
+    elif len(set(secret)) < MIN_DIFFERENT_CHARACTERS:
+        fault = "repeats a few characters: anybody could guess it"
+    elif any(example in plain for example in _EXAMPLES):
+        fault = "looks like an example value from a document"
+    else:
+        return
+    raise Misconfigured(f"{VARIABLE} {fault}. Make one with `openssl rand -hex 24`, or unset it.", param=VARIABLE)
+
+
+def _place(connection: Connection, secret: str) -> None:
+    """One row holds whatever secret is given, so that going back to an earlier one is no different from going on."""
+    digest = hash_secret(secret.encode())
+    place = keys.c.origin == "environment"
+    holder = connection.execute(select(keys).where(keys.c.secret_hash == digest)).first()
+    if holder is None:
+        shown = {"prefix": "", "secret_hash": digest, "revoked_at": None}
+        if connection.execute(update(keys).where(place).values(shown)).rowcount == 0:
+            row = _admin_row(secret, name=VARIABLE, origin="environment")
+            connection.execute(insert(keys).values(row | shown))
+    elif not _is_usable_admin(key_of(holder)):
+        raise Misconfigured(
+            f"{VARIABLE} is the secret of the key {holder.id}, which is no usable admin key: give another.",
+            param=VARIABLE,
+        )
+    elif holder.origin != "environment":
+        still_open = place & keys.c.revoked_at.is_(None)
+        connection.execute(update(keys).where(still_open).values(revoked_at=datetime.now(UTC)))
+
+
+def _admin_row(secret: str, *, name: str, origin: str) -> dict[str, object]:
+    return new_row(secret, app=ADMIN_APP, roles=(ADMIN_ROLE,), name=name, origin=origin)
+
+
+def _is_usable_admin(key: Key) -> bool:
+    return key.app == ADMIN_APP and ADMIN_ROLE in key.roles and key.is_usable(datetime.now(UTC))

@@ -1,0 +1,20 @@
+"""What the parent process tells a worker."""
+
+from msgspec import Struct
+
+from dujiang.providers.local import Embedded
+from dujiang.telemetry.logging import LogFormat
+
+
+class Orders(Struct, frozen=True):
+    """`document` is the text of the configuration; `listener` an inherited descriptor; `embedded` where the models of
+    `local` providers listen. It goes through a pipe, since it holds keys."""
+
+    listener: int
+    document: bytes
+    database_url: str
+    embedded: dict[str, Embedded]
+    drain_s: float
+    body_limit_bytes: int
+    has_open_metrics: bool
+    log_format: LogFormat

@@ -1,0 +1,188 @@
+"""Opening a connection to an origin: resolve, refuse forbidden addresses, go through a proxy, verify TLS."""
+
+import asyncio
+import base64
+import ipaddress
+import socket
+import ssl
+from typing import Protocol
+from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies_environment, proxy_bypass_environment
+
+from msgspec import Struct
+
+from dujiang.core.errors import Misconfigured
+from dujiang.providers.address import is_forbidden
+
+_TUNNEL_HEAD_BYTES = 16 * 1024
+
+
+class Origin(Struct, frozen=True):
+    """Scheme, host and port of a service, and whether it may live in a private network."""
+
+    scheme: str
+    host: str
+    port: int
+    allow_private_network: bool = False
+
+    @property
+    def authority(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        is_default = self.port == {"http": 80, "https": 443}[self.scheme]
+        return host if is_default else f"{host}:{self.port}"
+
+
+class Proxy(Struct, frozen=True):
+    """An HTTP proxy. `authorization` is the value of its `Proxy-Authorization` field, if it wants one."""
+
+    host: str
+    port: int
+    authorization: str | None = None
+
+
+class Dialer(Protocol):
+    """Connects a protocol to where its pool's requests go. Raises `OSError` or `Misconfigured`."""
+
+    async def connect(self, protocol: asyncio.Protocol) -> None: ...
+
+
+def origin_of(base_url: str, *, allow_private_network: bool) -> Origin:
+    """The origin of a base URL that the configuration accepted."""
+    url = urlsplit(base_url)
+    port = url.port or {"http": 80, "https": 443}[url.scheme]
+    return Origin(url.scheme, url.hostname or "", port, allow_private_network)
+
+
+def proxy_for(origin: Origin) -> Proxy | None:
+    """The proxy that `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` name for an origin, if any."""
+    proxies = getproxies_environment()
+    address = proxies.get(origin.scheme)
+    if not address or proxy_bypass_environment(f"{origin.host}:{origin.port}", proxies):
+        return None
+    url = urlsplit(address if "://" in address else f"http://{address}")
+    if url.scheme != "http" or not url.hostname:
+        raise Misconfigured(f"The proxy for {origin.scheme} must be an http:// address.")
+    authorization = None
+    if url.username:
+        credentials = f"{unquote(url.username)}:{unquote(url.password or '')}"
+        authorization = "Basic " + base64.b64encode(credentials.encode()).decode()
+    return Proxy(url.hostname, url.port or 80, authorization)
+
+
+class DirectDialer:
+    """Connects to the origin itself. Addresses are checked here again, since names may change their answer."""
+
+    def __init__(self, origin: Origin, tls: ssl.SSLContext | None) -> None:
+        self._origin = origin
+        self._tls = tls
+
+    async def connect(self, protocol: asyncio.Protocol) -> None:
+        loop = asyncio.get_running_loop()
+        origin = self._origin
+        found = await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+        addresses = list(dict.fromkeys(info[4][0] for info in found))
+        if not origin.allow_private_network:
+            addresses = [address for address in addresses if not is_forbidden(ipaddress.ip_address(address))]
+            if not addresses:
+                raise Misconfigured(
+                    f"{origin.host} is in a private network; the provider needs `allow_private_network: true`."
+                )
+        name = origin.host if self._tls else None
+        for n, address in enumerate(addresses, start=1):
+            try:
+                await loop.create_connection(
+                    lambda: protocol, address, origin.port, ssl=self._tls, server_hostname=name
+                )
+            except OSError:
+                if n == len(addresses):
+                    raise
+            else:
+                return
+
+
+class TunnelDialer:
+    """Connects to a TLS origin through a proxy's `CONNECT` (RFC 9110 §9.3.6)."""
+
+    def __init__(self, origin: Origin, proxy: Proxy, tls: ssl.SSLContext) -> None:
+        self._origin = origin
+        self._proxy = proxy
+        self._tls = tls
+
+    async def connect(self, protocol: asyncio.Protocol) -> None:
+        loop = asyncio.get_running_loop()
+        tunnel = _Tunnel(loop)
+        transport, _ = await loop.create_connection(lambda: tunnel, self._proxy.host, self._proxy.port)
+        try:
+            authority = f"{self._origin.host}:{self._origin.port}"
+            fields = [f"CONNECT {authority} HTTP/1.1", f"Host: {authority}"]
+            if self._proxy.authorization:
+                fields.append(f"Proxy-Authorization: {self._proxy.authorization}")
+            transport.write("\r\n".join([*fields, "", ""]).encode("ascii"))
+            await tunnel.opened
+            secured = await loop.start_tls(transport, protocol, self._tls, server_hostname=self._origin.host)
+        except BaseException:
+            transport.abort()
+            raise
+        if secured is None:
+            raise ConnectionResetError("the proxy closed the tunnel")
+        protocol.connection_made(secured)
+
+
+class ForwardDialer:
+    """Connects to a proxy that forwards plain HTTP; requests then carry the absolute form of their target."""
+
+    def __init__(self, proxy: Proxy) -> None:
+        self._proxy = proxy
+
+    async def connect(self, protocol: asyncio.Protocol) -> None:
+        loop = asyncio.get_running_loop()
+        await loop.create_connection(lambda: protocol, self._proxy.host, self._proxy.port)
+
+
+class _Tunnel(asyncio.Protocol):
+    """Reads a proxy's answer to `CONNECT`."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.opened: asyncio.Future[None] = loop.create_future()
+        self._head = b""
+
+    def data_received(self, data: bytes) -> None:
+        self._head += data
+        if self.opened.done():
+            return
+        if b"\r\n\r\n" in self._head:
+            status = self._head.split(b" ", 2)[1:2]
+            if status == [b"200"]:
+                self.opened.set_result(None)
+            else:
+                self.opened.set_exception(ConnectionRefusedError("the proxy refused the tunnel"))
+        elif len(self._head) > _TUNNEL_HEAD_BYTES:
+            self.opened.set_exception(ConnectionRefusedError("the proxy sent too long a head"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.opened.done():
+            self.opened.set_exception(ConnectionResetError("the proxy closed the connection"))
+
+
+def dialer_for(origin: Origin) -> Dialer:
+    """How to reach an origin from this process's environment. TLS is always verified against the system's roots."""
+    proxy = proxy_for(origin)
+    if origin.scheme == "http":
+        return ForwardDialer(proxy) if proxy else DirectDialer(origin, None)
+    tls = ssl.create_default_context()
+    tls.set_alpn_protocols(["http/1.1"])
+    return TunnelDialer(origin, proxy, tls) if proxy else DirectDialer(origin, tls)
+
+
+def request_head(origin: Origin, path: str, fields: dict[str, str]) -> bytes:
+    """The head of a POST up to and including `Content-Length: `; the caller appends length, blank line and body.
+
+    Raises `ValueError` when a field could start another line.
+    """
+    is_forwarded = origin.scheme == "http" and proxy_for(origin) is not None
+    target = f"http://{origin.authority}{path}" if is_forwarded else path
+    lines = [f"POST {target} HTTP/1.1", f"Host: {origin.authority}"]
+    lines += [f"{name}: {value}" for name, value in fields.items()]
+    if not all(line.isprintable() and line.isascii() for line in lines):
+        raise ValueError("a header field holds a control character or is not ASCII")
+    return ("\r\n".join(lines) + "\r\nContent-Length: ").encode("ascii")

@@ -1,0 +1,212 @@
+"""What a vendor's error means: from status, code, type and text to one of our error classes.
+
+Sources: the vendors' error pages, as of November 2026. Codes are looked up before the status, because a status alone
+lies: 429 can mean "no money left", 400 can mean "no money left", 401 can mean "not this model".
+"""
+
+from email.utils import parsedate_to_datetime
+from math import isfinite
+from time import time
+from typing import Any
+
+import msgspec
+
+from dujiang.core.errors import (
+    BadCredential,
+    ContentFiltered,
+    NoSuchDeployment,
+    OutOfQuota,
+    Rejected,
+    Throttled,
+    Timeout,
+    TooLong,
+    Unavailable,
+    UpstreamError,
+)
+
+_MESSAGE_CHARS = 500
+_RETRY_AFTER_CAP_S = 24 * 3600.0
+
+_BY_CODE: dict[str, type[UpstreamError]] = {
+    # OpenAI
+    "context_length_exceeded": TooLong,
+    "string_above_max_length": TooLong,
+    "content_policy_violation": ContentFiltered,
+    "content_filter": ContentFiltered,
+    "invalid_prompt": ContentFiltered,
+    "invalid_api_key": BadCredential,
+    "unsupported_country_region_territory": BadCredential,
+    "model_not_found": NoSuchDeployment,
+    "insufficient_quota": OutOfQuota,
+    "credit_balance_exhausted": OutOfQuota,
+    "organization_spend_limit_exceeded": OutOfQuota,
+    "project_spend_limit_exceeded": OutOfQuota,
+    "organization_usage_limit_exceeded": OutOfQuota,
+    "rate_limit_exceeded": Throttled,
+    "slow_down": Throttled,
+    "server_is_overloaded": Unavailable,
+    # Azure OpenAI
+    "deploymentnotfound": NoSuchDeployment,
+    # DashScope
+    "arrearage": OutOfQuota,
+    "datainspectionfailed": ContentFiltered,
+    "data_inspection_failed": ContentFiltered,
+    "invalidapikey": BadCredential,
+    "modelnotfound": NoSuchDeployment,
+    "model.accessdenied": NoSuchDeployment,
+    "commoditynotpurchased": OutOfQuota,
+    "prepaidbilloverdue": OutOfQuota,
+    "postpaidbilloverdue": OutOfQuota,
+    "budgetlimitexceeded": OutOfQuota,
+    # Moonshot
+    "exceeded_current_quota_error": OutOfQuota,
+    "engine_overloaded_error": Unavailable,
+    "rate_limit_reached_error": Throttled,
+    "invalid_authentication_error": BadCredential,
+    "incorrect_api_key_error": BadCredential,
+    "resource_not_found_error": NoSuchDeployment,
+    # Ark
+    "invalidendpoint.closedendpoint": NoSuchDeployment,
+    "invalidendpointormodel.notfound": NoSuchDeployment,
+    "modelnotopen": NoSuchDeployment,
+    "inputtextriskdetection": ContentFiltered,
+    "inputimageriskdetection": ContentFiltered,
+    "outputtextriskdetection": ContentFiltered,
+    "sensitivecontentdetected": ContentFiltered,
+    "authenticationerror": BadCredential,
+    "accountoverdueerror": OutOfQuota,
+    "setlimitexceeded": OutOfQuota,
+    "quotaexceeded": OutOfQuota,
+    "serveroverloaded": Unavailable,
+    # Zhipu: numeric strings
+    **dict.fromkeys(("1000", "1001", "1002", "1003", "1004", "1100", "1110", "1111", "1112", "1121"), BadCredential),
+    **dict.fromkeys(("1113", "1304", "1308", "1309", "1310"), OutOfQuota),
+    **dict.fromkeys(("1210", "1212", "1213", "1214", "1215", "1231"), Rejected),
+    **dict.fromkeys(("1211", "1220", "1221", "1222", "1311"), NoSuchDeployment),
+    "1261": TooLong,
+    **dict.fromkeys(("1300", "1301"), ContentFiltered),
+    **dict.fromkeys(("1302", "1303", "1313"), Throttled),
+    **dict.fromkeys(("1305", "1312"), Unavailable),
+}
+
+_BY_TEXT: tuple[tuple[str, type[UpstreamError]], ...] = (
+    ("maximum context length", TooLong),
+    ("request too large for", TooLong),
+    ("range of input length", TooLong),
+    ("token length too long", TooLong),
+    ("exceeded model token limit", TooLong),
+    ("rejected as a result of our safety system", ContentFiltered),
+    ("insufficient balance", OutOfQuota),
+    ("exceeded your current quota", OutOfQuota),
+    ("free quota", OutOfQuota),
+)
+
+_BY_STATUS: dict[int, type[UpstreamError]] = {
+    400: Rejected,
+    401: BadCredential,
+    402: OutOfQuota,
+    403: BadCredential,
+    404: NoSuchDeployment,
+    405: NoSuchDeployment,
+    408: Timeout,
+    413: TooLong,
+    422: Rejected,
+    429: Throttled,
+    503: Unavailable,
+    504: Timeout,
+    529: Unavailable,
+}
+
+_SENTENCES: dict[type[UpstreamError], str] = {
+    BadCredential: "The model's service refused the gateway's credential; an operator must check it.",
+    OutOfQuota: "The gateway's account at the model's service has no quota left; an operator must top it up.",
+    NoSuchDeployment: "The model's service does not serve the configured model to this account.",
+    Throttled: "The model's service is limiting the rate of calls; try again later.",
+    Unavailable: "The model's service is overloaded or down; try again later.",
+    Timeout: "The model's service gave up on the call.",
+    UpstreamError: "The model's service failed.",
+}
+
+
+class VendorError(msgspec.Struct, frozen=True):
+    """The parts of an error body that say what happened. All may be empty."""
+
+    message: str = ""
+    type: str = ""
+    code: str = ""
+    param: str | None = None
+
+
+def read_error(body: bytes) -> VendorError:
+    """Understand any error body: an object, nested or flat, a list of one, a bare string, HTML, nothing. Never raises."""
+    try:
+        data: Any = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return VendorError(message=body[:_MESSAGE_CHARS].decode("utf-8", "replace").strip())
+    if isinstance(data, list):
+        data = data[0] if data else ""
+    if isinstance(data, dict):
+        data = data.get("error") or data
+    if not isinstance(data, dict):
+        return VendorError(message=str(data)[:_MESSAGE_CHARS])
+    param = data.get("param")
+    return VendorError(
+        message=str(data.get("message") or "")[:_MESSAGE_CHARS],
+        type=str(data.get("type") or ""),
+        code=str(data.get("code") or ""),
+        param=param if isinstance(param, str) else None,
+    )
+
+
+def classify(status: int, error: VendorError, *, secret: str, retry_after_s: float | None = None) -> UpstreamError:
+    """The error to raise for a vendor's answer. Only texts about the caller's own request are passed on, and never
+    with the credential in them; everything else becomes a sentence of ours, with the vendor's words kept in `raw`."""
+    kind = _kind_of(status, error)
+    text = error.message.replace(secret, "***") if secret else error.message
+    if issubclass(kind, Rejected):
+        message = text or "The model refused the request."
+        made = kind(message, reason=error.code or error.type or None, param=error.param)
+    else:
+        made = kind(_SENTENCES[kind], reason=error.code or error.type or str(status), retry_after_s=retry_after_s)
+    made.raw = f"{status} {error.type} {error.code} {text}"[:_MESSAGE_CHARS]
+    return made
+
+
+def _kind_of(status: int, error: VendorError) -> type[UpstreamError]:
+    text = error.message.lower()
+    for name in (error.code.lower(), error.type.lower()):
+        kind = _BY_CODE.get(name)
+        if kind is not None and not (kind is Throttled and "request too large" in text):
+            return kind
+    for words, kind in _BY_TEXT:
+        if words in text and 400 <= status < 500:
+            return kind
+    return _BY_STATUS.get(status, UpstreamError)
+
+
+def retry_after_s(headers: list[tuple[bytes, bytes]]) -> float | None:
+    """How long a vendor asks us to wait: `retry-after-ms`, then `retry-after` as seconds, then as an HTTP date.
+
+    Values that are not finite or not positive mean nothing; a day is the most that is passed on.
+    """
+    fields = dict(headers)
+    for name, scale in ((b"retry-after-ms", 0.001), (b"retry-after", 1.0)):
+        value = fields.get(name)
+        if value is None:
+            continue
+        wait_s = _seconds(value, scale)
+        if wait_s is not None and isfinite(wait_s) and wait_s > 0:
+            return min(wait_s, _RETRY_AFTER_CAP_S)
+    return None
+
+
+def _seconds(value: bytes, scale: float) -> float | None:
+    text = value.decode("latin-1").strip()
+    try:
+        return float(text) * scale
+    except ValueError:
+        pass
+    try:
+        return parsedate_to_datetime(text).timestamp() - time()
+    except (ValueError, OverflowError, TypeError):
+        return None

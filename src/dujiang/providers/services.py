@@ -1,0 +1,120 @@
+"""The configured providers, compiled: connection pools, credentials, and a handler for each model they serve."""
+
+from collections.abc import Callable, Mapping
+
+from msgspec import Struct
+
+from dujiang import __version__
+from dujiang.core.protocols import Handler
+from dujiang.providers.connect import Origin, dialer_for, origin_of, request_head
+from dujiang.providers.http import Pool
+from dujiang.providers.local import Embedded, open_embedded
+from dujiang.providers.openai_compatible import Clocks, OpenAICompatible
+from dujiang.providers.presets import PRESETS, Preset
+from dujiang.providers.settings import ProviderSettings
+
+
+class Endpoint(Struct, frozen=True):
+    """One way to ask a provider for a model: under a credential, with its share of the calls."""
+
+    credential: str
+    weight: float
+    open: Handler
+
+
+class Service:
+    """One provider. `missing` says what an operator must do before it can be asked; it is then never asked."""
+
+    def __init__(self, name: str, missing: str = "") -> None:
+        self.name = name
+        self.missing = missing
+
+    def endpoints(self, model: str, clocks: Clocks) -> tuple[Endpoint, ...]:
+        """The ways to ask for a vendor's model."""
+        return ()
+
+    def close(self) -> None:
+        """Close idle connections; those in use close when their answers end."""
+
+
+class RemoteService(Service):
+    """A service that speaks the OpenAI format at some address."""
+
+    def __init__(self, name: str, base_url: str, origin: Origin, preset: Preset, secrets: Mapping[str, tuple[str, float]]):
+        super().__init__(name)
+        self._path = base_url.split("://", 1)[1].partition("/")[2].rstrip("/")
+        self._origin = origin
+        self._preset = preset
+        self._secrets = secrets
+        self._pool = Pool(dialer_for(origin))
+
+    def endpoints(self, model: str, clocks: Clocks) -> tuple[Endpoint, ...]:
+        return tuple(
+            Endpoint(name, weight, OpenAICompatible(self._pool, self._head(secret), secret, model, clocks, self._preset))
+            for name, (secret, weight) in self._secrets.items()
+        )
+
+    def close(self) -> None:
+        self._pool.close()
+
+    def _head(self, secret: str) -> bytes:
+        path = f"/{self._path}/chat/completions" if self._path else "/chat/completions"
+        fields = {
+            "Content-Type": "application/json",
+            "Accept": "application/json, text/event-stream",
+            "Accept-Encoding": "identity",
+            "User-Agent": f"dujiang/{__version__}",
+        }
+        if secret:
+            fields["Authorization"] = f"Bearer {secret}"
+        return request_head(self._origin, path, fields)
+
+
+class EmbeddedService(Service):
+    """The embedded model, which our parent process runs beside us."""
+
+    def __init__(self, name: str, embedded: Embedded) -> None:
+        super().__init__(name)
+        self._embedded = embedded
+        self._pool = embedded.pool()
+
+    def endpoints(self, model: str, clocks: Clocks) -> tuple[Endpoint, ...]:
+        return (Endpoint("", 1.0, open_embedded(self._embedded, self._pool, clocks)),)
+
+    def close(self) -> None:
+        self._pool.close()
+
+
+def open_services(
+    providers: Mapping[str, ProviderSettings], expand: Callable[[str], str], embedded: Mapping[str, Embedded]
+) -> dict[str, Service]:
+    """Compile every provider. `expand` replaces `${NAME}`; `embedded` tells where embedded models listen."""
+    return {name: _open(name, settings, expand, embedded.get(name)) for name, settings in providers.items()}
+
+
+def _open(
+    name: str, settings: ProviderSettings, expand: Callable[[str], str], embedded: Embedded | None
+) -> Service:
+    if settings.kind == "local":
+        if embedded is None:
+            return Service(
+                name,
+                f"The embedded model {settings.model_file or 'default'} is not on this machine: run `dujiang models pull "
+                f"{settings.model_file or 'default'}` and start again, or use a model of another provider.",
+            )
+        return EmbeddedService(name, embedded)
+    preset = PRESETS.get(settings.kind)
+    if preset is None:
+        return Service(name, f"Providers of kind `{settings.kind}` are not built yet.")
+    base_url = (expand(settings.base_url) or preset.base_url).rstrip("/")
+    secrets: dict[str, tuple[str, float]] = {}
+    for credential in settings.credentials:
+        secret = expand(credential.secret.reveal())
+        if secret.startswith("secret:"):
+            return Service(name, f"The provider {name} uses a `secret:` reference, which is not built yet.")
+        if secret:
+            secrets[credential.name] = (secret, credential.weight)
+    if settings.credentials and not secrets:
+        return Service(name, f"The provider {name} has no credential: give it one in `providers.{name}.credentials`.")
+    origin = origin_of(base_url, allow_private_network=settings.allow_private_network)
+    return RemoteService(name, base_url, origin, preset, secrets or {"": ("", 1.0)})

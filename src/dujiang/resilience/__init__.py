@@ -1,0 +1,1 @@
+"""What keeps calls going when services do not."""

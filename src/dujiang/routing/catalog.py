@@ -1,0 +1,59 @@
+"""The models that can be asked, compiled: each with its targets, ready to be called."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Literal
+
+from dujiang.core.call import One, Plan
+from dujiang.core.protocols import Handler
+
+
+class Target:
+    """One model at one provider under one credential. `in_flight` counts the calls that it is serving now.
+
+    `state` is what calls met last; `since` when that began (ISO 8601, UTC); `reason` the code of the last failure.
+    """
+
+    __slots__ = ("credential", "in_flight", "name", "open", "provider", "reason", "since", "state", "weight")
+
+    def __init__(self, provider: str, name: str, credential: str, weight: float, open: Handler) -> None:
+        self.provider = provider
+        self.name = name
+        self.credential = credential
+        self.weight = weight
+        self.open = open
+        self.in_flight = 0
+        self.state: Literal["ok", "failing", "unused"] = "unused"
+        self.since: str | None = None
+        self.reason: str | None = None
+
+    def note(self, reason: str | None) -> None:
+        """Remember how an attempt went: None for well, else the code of its error."""
+        state = "ok" if reason is None else "failing"
+        self.reason = reason
+        if state != self.state:
+            self.state = state
+            self.since = datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class Model:
+    """A configured model. `missing` says what an operator must do when there is no target to ask."""
+
+    __slots__ = ("missing", "name", "targets", "version")
+
+    def __init__(self, name: str, version: str, targets: tuple[Target, ...], missing: str) -> None:
+        self.name = name
+        self.version = version
+        self.targets = targets
+        self.missing = missing
+
+
+class Catalog:
+    """All models and aliases of one snapshot, and the plan for asking each by name."""
+
+    def __init__(self, models: Mapping[str, Model], aliases: Mapping[str, str], routes: frozenset[str]) -> None:
+        self.models = models
+        self.aliases = aliases
+        self.routes = routes
+        self.plans = {name: Plan((One(name),), name, "named") for name in models}
+        self.plans |= {alias: Plan((One(name),), alias, "alias") for alias, name in aliases.items() if name in models}

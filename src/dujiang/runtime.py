@@ -1,0 +1,143 @@
+"""The composition root: opens what a worker needs, compiles the configuration into a snapshot, and owns both."""
+
+from collections.abc import Callable, Mapping
+from time import time
+
+from msgspec import Struct
+from sqlalchemy.exc import SQLAlchemyError
+
+from dujiang.chat.dispatch import dispatch
+from dujiang.chat.pipeline import compose, parse
+from dujiang.chat.tasks import OpenCalls
+from dujiang.config.settings import DeclaredModel, DeclaredTarget, Document
+from dujiang.core.call import Caller, Rights
+from dujiang.core.errors import AppError
+from dujiang.core.protocols import Handler
+from dujiang.identity.authenticate import authenticate
+from dujiang.identity.key_ring import KeyRing
+from dujiang.identity.roles import RightsTable, compile_roles
+from dujiang.identity.stage import admit, authorise
+from dujiang.providers.local import Embedded
+from dujiang.providers.openai_compatible import Clocks
+from dujiang.providers.services import Service, open_services
+from dujiang.resilience.settings import TimeoutSettings, overridden
+from dujiang.routing.catalog import Catalog, Model, Target
+from dujiang.routing.stage import route
+from dujiang.scenes.compiled import compile_scenes
+from dujiang.scenes.stage import render
+from dujiang.storage.database import Database
+from dujiang.telemetry.metrics import Metrics
+from dujiang.telemetry.stage import observe
+
+BODY_LIMIT_BYTES = 16 * 1024 * 1024
+
+
+class Snapshot(Struct, frozen=True):
+    """Everything compiled from one revision of the document. A call takes it once: never a mix of two revisions."""
+
+    revision: int
+    document: Document
+    handler: Handler
+    catalog: Catalog
+    rights: RightsTable
+    services: dict[str, Service]
+    total_s: float
+
+
+class Runtime:
+    """What the edge works with: the current snapshot, the keys, the counters, and whether we are shutting down."""
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        keys: KeyRing,
+        metrics: Metrics,
+        *,
+        database: Database,
+        not_in_effect: tuple[str, ...] = (),
+        has_open_metrics: bool = False,
+        body_limit_bytes: int = BODY_LIMIT_BYTES,
+    ) -> None:
+        self.snapshot = snapshot
+        self.metrics = metrics
+        self.has_open_metrics = has_open_metrics
+        self.started_at_s = int(time())
+        self._database = database
+        self.calls = OpenCalls()
+        self.is_draining = False
+        self.body_limit_bytes = body_limit_bytes
+        self.not_in_effect = not_in_effect
+        self._keys = keys
+
+    def authenticate(self, header: bytes | None) -> Caller:
+        """Who holds the key of an `Authorization` header. Raises `Unauthenticated`."""
+        return authenticate(self._keys, header)
+
+    def rights(self, caller: Caller) -> Rights:
+        return self.snapshot.rights.rights(caller, None)
+
+    def database_state(self) -> str:
+        """`ok`, or what is wrong with the database."""
+        try:
+            self._database.require_schema()
+        except (AppError, SQLAlchemyError) as error:
+            return type(error).__name__
+        return "ok"
+
+    def close(self) -> None:
+        for service in self.snapshot.services.values():
+            service.close()
+
+
+def compile_snapshot(
+    document: Document,
+    *,
+    revision: int,
+    expand: Callable[[str], str],
+    embedded: Mapping[str, Embedded],
+    metrics: Metrics,
+) -> Snapshot:
+    """Compile a document. Its services open no connection before the first call."""
+    services = open_services(document.providers, expand, embedded)
+    models = {name: _compile_model(name, model, document, services) for name, model in document.models.items()}
+    catalog = Catalog(models, document.aliases, frozenset(document.routes))
+    rights = compile_roles(document.roles, document.apps)
+    stages = (
+        observe(metrics),
+        parse(),
+        admit(rights, "chat:call"),
+        render(compile_scenes(document.scenes)),
+        authorise(document.aliases),
+        route(catalog),
+    )
+    handler = compose(stages, dispatch(models))
+    total_s = max((_timeouts(document, model).total_s for model in document.models.values()), default=300.0)
+    return Snapshot(revision, document, handler, catalog, rights, services, total_s)
+
+
+def _compile_model(name: str, settings: DeclaredModel, document: Document, services: Mapping[str, Service]) -> Model:
+    targets: list[Target] = []
+    missing: list[str] = []
+    for target in settings.targets:
+        service = services[target.provider]
+        if service.missing:
+            missing.append(service.missing)
+            continue
+        timeouts = _timeouts(document, settings, target)
+        clocks = Clocks(timeouts.connect_s, timeouts.total_s, timeouts.first_token_s, timeouts.idle_s)
+        endpoints = service.endpoints(target.model, clocks)
+        total_weight = sum(endpoint.weight for endpoint in endpoints)
+        for endpoint in endpoints:
+            weight = target.weight * endpoint.weight / total_weight
+            label = f"{target.provider}/{target.model}"
+            targets.append(Target(target.provider, label, endpoint.credential, weight, endpoint.open))
+    sentence = f"The model {name} cannot be asked. " + " ".join(dict.fromkeys(missing))
+    return Model(name, settings.version, tuple(targets), sentence)
+
+
+def _timeouts(document: Document, model: DeclaredModel, target: DeclaredTarget | None = None) -> TimeoutSettings:
+    settings = document.resilience
+    for declared in (model, target):
+        if declared is not None and declared.resilience:
+            settings = overridden(settings, declared.resilience)
+    return settings.timeouts

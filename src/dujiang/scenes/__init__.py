@@ -1,0 +1,1 @@
+"""Scenes: prompts that live in the configuration, with versions, labels and variables."""

@@ -1,0 +1,1 @@
+"""Where Dujiang keeps what must outlive a process."""

@@ -1,0 +1,208 @@
+"""The parent process: prepares the database and the socket, runs what must exist once, and keeps the worker running."""
+
+import asyncio
+import fcntl
+import logging
+import os
+import secrets
+import signal
+import socket
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable, Generator
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from dujiang.config.settings import Document
+from dujiang.core.errors import Misconfigured
+from dujiang.identity.admin_key import ensure_admin
+from dujiang.migrations import prepare
+from dujiang.orders import Orders
+from dujiang.providers.embedded.cache import cache_dir, explain_missing, locate
+from dujiang.providers.embedded.process import EmbeddedModel, free_port
+from dujiang.providers.local import Embedded
+from dujiang.storage.database import connect
+from dujiang.telemetry.logging import LogFormat
+
+_RESTART_MIN_S, _RESTART_MAX_S = 0.2, 10.0
+_START_S = 60.0
+_STOP_GRACE_S = 10.0
+
+_log = logging.getLogger(__name__)
+
+
+class ServeSettings(Struct, frozen=True):
+    """How `dujiang serve` was told to run. `document` is the text of the configuration."""
+
+    host: str
+    port: int
+    data_dir: Path
+    document: bytes
+    database_url: str
+    admin_key: str | None = None
+    drain_s: float = 30.0
+    body_limit_bytes: int = 16 * 1024 * 1024
+    has_open_metrics: bool = False
+    log_format: LogFormat = "text"
+
+
+class Started(Struct, frozen=True):
+    """What to tell the operator once calls are accepted. `admin_key` is there only when it was made just now."""
+
+    url: str
+    admin_key: str | None
+    missing_models: tuple[str, ...]
+
+
+def supervise(settings: ServeSettings, document: Document, on_started: Callable[[Started], None]) -> None:
+    """Serve until SIGTERM or SIGINT. Raises `Misconfigured` when it cannot start, saying what to do."""
+    with _only_server_of(settings.data_dir), _bound(settings.host, settings.port) as listener:
+        with connect(settings.database_url) as database:
+            prepare(database)
+            admin_key = ensure_admin(database, settings.admin_key)
+        asyncio.run(_serve(settings, document, listener, admin_key, on_started))
+
+
+async def _serve(
+    settings: ServeSettings,
+    document: Document,
+    listener: socket.socket,
+    admin_key: str | None,
+    on_started: Callable[[Started], None],
+) -> None:
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stopping.set)
+    async with AsyncExitStack() as stack:
+        embedded, missing = await _start_embedded(document, stack)
+        orders = Orders(
+            listener=listener.fileno(),
+            document=settings.document,
+            database_url=settings.database_url,
+            embedded=embedded,
+            drain_s=settings.drain_s,
+            body_limit_bytes=settings.body_limit_bytes,
+            has_open_metrics=settings.has_open_metrics,
+            log_format=settings.log_format,
+        )
+        worker = Worker(orders)
+        await worker.start()
+        host, port = listener.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        on_started(Started(f"http://{shown}:{port}", admin_key, missing))
+        keeper = asyncio.create_task(worker.keep(), name="keep the worker running")
+        try:
+            stopped = asyncio.create_task(stopping.wait(), name="wait for a signal")
+            await asyncio.wait((stopped, keeper), return_when=asyncio.FIRST_COMPLETED)
+            stopped.cancel()
+        finally:
+            keeper.cancel()
+            await worker.stop()
+
+
+class Worker:
+    """The worker process: started, restarted with growing delay when it dies, stopped by SIGTERM."""
+
+    def __init__(self, orders: Orders) -> None:
+        self._orders = orders
+        self._process: Process | None = None
+
+    async def start(self) -> None:
+        """Start it, and wait until it accepts calls. Raises `Misconfigured` when it dies first."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "dujiang.worker",
+            stdin=PIPE,
+            stdout=PIPE,
+            pass_fds=(self._orders.listener,),
+            start_new_session=True,
+        )
+        self._process = process
+        if process.stdin is None or process.stdout is None:
+            raise Misconfigured("The worker process has no pipes.")
+        process.stdin.write(msgspec.json.encode(self._orders) + b"\n")
+        await process.stdin.drain()
+        async with asyncio.timeout(_START_S):
+            line = await process.stdout.readline()
+        if line != b"ready\n":
+            raise Misconfigured("The worker process did not start; its own message is above.")
+
+    async def keep(self) -> None:
+        """Restart the worker whenever it dies."""
+        delay_s = _RESTART_MIN_S
+        while True:
+            if self._process is not None:
+                status = await self._process.wait()
+                _log.error("the worker died with status %d; starting another in %g s", status, delay_s)
+            await asyncio.sleep(delay_s)
+            try:
+                await self.start()
+                delay_s = _RESTART_MIN_S
+            except (Misconfigured, TimeoutError, OSError) as error:
+                _log.error("the worker could not be started: %s", error)  # noqa: TRY400 - an operator needs no trace
+                delay_s = min(delay_s * 2, _RESTART_MAX_S)
+
+    async def stop(self) -> None:
+        """Let it drain; kill it if it takes longer than it was given."""
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        process.send_signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(self._orders.drain_s + _STOP_GRACE_S):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+
+async def _start_embedded(document: Document, stack: AsyncExitStack) -> tuple[dict[str, Embedded], tuple[str, ...]]:
+    """Start a child for each provider of kind `local` whose model is on this machine."""
+    found: dict[str, Embedded] = {}
+    missing: list[str] = []
+    for name, provider in document.providers.items():
+        if provider.kind != "local":
+            continue
+        model_file = provider.model_file or "default"
+        path = locate(model_file, cache_dir(os.environ))
+        if path is None:
+            missing.append(explain_missing(model_file))
+            continue
+        embedded = Embedded(free_port(), secrets.token_urlsafe(32), path.stem)
+        child = EmbeddedModel(path, embedded.port, embedded.api_key)
+        await child.start()
+        stack.push_async_callback(child.stop)
+        found[name] = embedded
+    return found, tuple(missing)
+
+
+@contextmanager
+def _only_server_of(data_dir: Path) -> Generator[None]:
+    """Hold the data directory. Raises `Misconfigured` when another server has it."""
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (data_dir / "server.lock").open("w", encoding="ascii") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise Misconfigured(f"Another server uses {data_dir}: stop it, or give `--data-dir`.") from error
+        yield
+
+
+@contextmanager
+def _bound(host: str, port: int) -> Generator[socket.socket]:
+    """A listening socket. Raises `Misconfigured` when the address cannot be had."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        raise Misconfigured(f"Cannot listen on {host}:{port} ({error.strerror}): give another `--port`.") from error
+    with listener:
+        listener.set_inheritable(True)
+        yield listener

@@ -1,0 +1,141 @@
+"""Own counters and histograms, rendered as Prometheus text when somebody asks."""
+
+import asyncio
+import os
+import time
+from bisect import bisect_left
+
+from dujiang.core.call import Attempt, Call
+from dujiang.core.chat import Usage
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+OVERHEAD_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5)
+
+_HELP = {
+    "dujiang_calls_total": "Calls that ended, by endpoint, model, provider and outcome.",
+    "dujiang_call_duration_seconds": "Seconds from the first byte of a call to its true end.",
+    "dujiang_call_overhead_seconds": "Seconds of a call, until its answer opened, that were not spent waiting for a model.",
+    "dujiang_first_token_seconds": "Seconds until a streamed call's first token.",
+    "dujiang_tokens_total": "Tokens by model and kind.",
+    "dujiang_attempts_total": "Attempts at a target, by the error that ended them.",
+    "dujiang_unauthenticated_total": "Requests without a valid key.",
+    "dujiang_calls_in_flight": "Calls that have not ended.",
+    "dujiang_uptime_seconds": "Seconds since this process started to serve.",
+    "dujiang_process_resident_bytes": "Resident memory of this process.",
+    "dujiang_process_open_descriptors": "Open file descriptors of this process.",
+    "dujiang_event_loop_tasks": "Tasks of this process's event loop.",
+}
+
+METRICS = tuple(_HELP)
+"""Every metric's name; the documentation lists them all."""
+
+
+class Histogram:
+    """Counts of observations by upper bound, as Prometheus wants them."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+    def render(self, name: str) -> list[str]:
+        lines: list[str] = []
+        running = 0
+        for bound, count in zip(self.bounds, self.counts, strict=False):
+            running += count
+            lines.append(f'{name}_bucket{{le="{bound}"}} {running}')
+        running += self.counts[-1]
+        lines.append(f'{name}_bucket{{le="+Inf"}} {running}')
+        return [*lines, f"{name}_sum {self.total:.6f}", f"{name}_count {running}"]
+
+
+class Metrics:
+    """The counters of one process. Label values come from the configuration or from fixed words, never from a body."""
+
+    def __init__(self) -> None:
+        self.started_at = time.monotonic()
+        self.in_flight = 0
+        self.unauthenticated = 0
+        self._calls: dict[tuple[str, str, str, str], int] = {}
+        self._tokens: dict[tuple[str, str], int] = {}
+        self._attempts: dict[tuple[str, str], int] = {}
+        self._duration = Histogram(SECONDS)
+        self._overhead = Histogram(OVERHEAD_SECONDS)
+        self._first_token = Histogram(SECONDS)
+
+    @property
+    def uptime_s(self) -> float:
+        return time.monotonic() - self.started_at
+
+    def opened(self, call: Call) -> None:
+        elapsed_s = time.monotonic() - call.started
+        self._overhead.observe(elapsed_s - call.upstream_s)
+        if call.request.stream:
+            self._first_token.observe(elapsed_s)
+
+    def ended(self, call: Call, outcome: str) -> None:
+        key = (call.kind, call.model, call.provider, outcome)
+        self._calls[key] = self._calls.get(key, 0) + 1
+        self._duration.observe(time.monotonic() - call.started)
+        for attempt in call.attempts:
+            self._attempted(attempt)
+
+    def spent(self, call: Call, usage: Usage) -> None:
+        tokens = self._tokens
+        for key, count in (
+            ((call.model, "prompt"), usage.prompt_tokens),
+            ((call.model, "completion"), usage.completion_tokens),
+        ):
+            tokens[key] = tokens.get(key, 0) + count
+
+    def _attempted(self, attempt: Attempt) -> None:
+        key = (attempt.target, attempt.error or "none")
+        self._attempts[key] = self._attempts.get(key, 0) + 1
+
+    def render(self) -> str:
+        """The exposition format of Prometheus, version 0.0.4."""
+        values = {
+            "dujiang_calls_total": _labelled(self._calls, ("endpoint", "model", "provider", "outcome")),
+            "dujiang_tokens_total": _labelled(self._tokens, ("model", "kind")),
+            "dujiang_attempts_total": _labelled(self._attempts, ("target", "error")),
+            "dujiang_unauthenticated_total": [f" {self.unauthenticated}"],
+            "dujiang_calls_in_flight": [f" {self.in_flight}"],
+            "dujiang_uptime_seconds": [f" {self.uptime_s:.3f}"],
+            "dujiang_process_resident_bytes": [f" {_resident_bytes()}"],
+            "dujiang_process_open_descriptors": [f" {len(os.listdir('/proc/self/fd'))}"],
+            "dujiang_event_loop_tasks": [f" {len(asyncio.all_tasks())}"],
+        }
+        histograms = {
+            "dujiang_call_duration_seconds": self._duration,
+            "dujiang_call_overhead_seconds": self._overhead,
+            "dujiang_first_token_seconds": self._first_token,
+        }
+        lines: list[str] = []
+        for name, text in _HELP.items():
+            kind = "histogram" if name in histograms else "counter" if name.endswith("_total") else "gauge"
+            lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
+            lines += histograms[name].render(name) if name in histograms else [name + value for value in values[name]]
+        return "\n".join(lines) + "\n"
+
+
+def _labelled(counts: dict[tuple[str, ...], int], names: tuple[str, ...]) -> list[str]:
+    lines: list[str] = []
+    for key, count in sorted(counts.items()):
+        labels = ",".join(f'{name}="{_escape(value)}"' for name, value in zip(names, key, strict=True))
+        lines.append(f"{{{labels}}} {count}")
+    return lines
+
+
+def _escape(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def _resident_bytes() -> int:
+    with open("/proc/self/statm", encoding="ascii") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

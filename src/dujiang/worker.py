@@ -1,0 +1,119 @@
+"""A worker process: serves the API on a socket it inherited, until it is told to stop or its parent is gone.
+
+The parent writes one line of JSON (`Orders`) on our standard input and keeps the pipe open; we answer `ready` on
+standard output. The pipe's end means that the parent died: then we drain as for SIGTERM.
+"""
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+
+import msgspec
+import uvloop
+
+from dujiang.app import Application
+from dujiang.config.environment import expand
+from dujiang.config.loader import read_document
+from dujiang.config.effect import not_in_effect
+from dujiang.core.errors import ShuttingDown
+from dujiang.identity.key_ring import load_keys
+from dujiang.orders import Orders
+from dujiang.runtime import Runtime, compile_snapshot
+from dujiang.server import Server
+from dujiang.storage.database import Database, connect
+from dujiang.telemetry.logging import configure_logging
+from dujiang.telemetry.metrics import Metrics
+
+_ABORTED_S = 5.0
+_POLL_S = 0.02
+
+_log = logging.getLogger(__name__)
+
+
+def main() -> None:
+    """Read the orders, serve, drain, exit 0."""
+    orders = msgspec.json.decode(sys.stdin.buffer.readline(), type=Orders)
+    configure_logging(orders.log_format)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with connect(orders.database_url) as database:
+        runtime = open_runtime(orders, database)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(serve(runtime, orders))
+
+
+def open_runtime(orders: Orders, database: Database) -> Runtime:
+    """Everything the edge needs, compiled and loaded."""
+    database.require_schema()
+    document = read_document(orders.document)
+    metrics = Metrics()
+    snapshot = compile_snapshot(
+        document,
+        revision=1,
+        expand=lambda text: expand(text, os.environ),
+        embedded=orders.embedded,
+        metrics=metrics,
+    )
+    return Runtime(
+        snapshot,
+        load_keys(database),
+        metrics,
+        database=database,
+        not_in_effect=not_in_effect(document),
+        has_open_metrics=orders.has_open_metrics,
+        body_limit_bytes=orders.body_limit_bytes,
+    )
+
+
+async def serve(runtime: Runtime, orders: Orders) -> None:
+    """Serve until SIGTERM or the parent's end, then drain."""
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stopping.set)
+    await _watch_parent(loop, stopping.set)
+    server = Server(Application(runtime), socket.socket(fileno=orders.listener))
+    await server.start()
+    gc.collect()
+    gc.freeze()
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    await stopping.wait()
+    await drain(runtime, server, orders.drain_s)
+    runtime.close()
+
+
+async def drain(runtime: Runtime, server: Server, drain_s: float) -> None:
+    """Refuse what is new, let answers finish for `drain_s`, then end each with an error in its own format."""
+    runtime.is_draining = True
+    await server.stop_accepting()
+    if not await _is_idle(runtime, drain_s):
+        _log.warning("ending %d answers that did not finish within %g s", len(runtime.calls), drain_s)
+        runtime.calls.end_all(ShuttingDown("The server is shutting down; try again.", retry_after_s=1))
+        await _is_idle(runtime, _ABORTED_S)
+    await server.close()
+
+
+async def _is_idle(runtime: Runtime, timeout_s: float) -> bool:
+    loop = asyncio.get_running_loop()
+    end = loop.time() + timeout_s
+    while len(runtime.calls):
+        if loop.time() >= end:
+            return False
+        await asyncio.sleep(_POLL_S)
+    return True
+
+
+async def _watch_parent(loop: asyncio.AbstractEventLoop, on_end: Callable[[], None]) -> None:
+    class Lifeline(asyncio.Protocol):
+        def connection_lost(self, exc: Exception | None) -> None:
+            on_end()
+
+    await loop.connect_read_pipe(Lifeline, os.fdopen(sys.stdin.fileno(), "rb", closefd=False))
+
+
+if __name__ == "__main__":
+    main()

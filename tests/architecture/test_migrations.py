@@ -1,0 +1,166 @@
+"""The migrations lead to the tables that the features declare, and never lose or half-do anything."""
+
+import importlib
+import threading
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import text
+
+import dujiang
+from dujiang import migrations
+from dujiang.core.errors import Misconfigured
+from dujiang.identity.keys import create_key, list_keys
+from dujiang.storage.database import EXPECTED_SCHEMA, connect, metadata, sqlite_url
+
+PACKAGE = Path(dujiang.__file__).parent
+
+NEXT_REVISION = """
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade():
+    op.create_table("extra", sa.Column("id", sa.Integer, primary_key=True))
+    with op.batch_alter_table("keys") as batch:
+        batch.add_column(sa.Column("colour", sa.String(20), nullable=False, server_default="red"))
+    {after}
+"""
+
+
+@pytest.fixture
+def database(tmp_path):
+    with connect(sqlite_url(tmp_path)) as database:
+        yield database
+
+
+def test_the_expected_schema_is_the_last_revision():
+    scripts = ScriptDirectory.from_config(_config())
+    assert scripts.get_heads() == [EXPECTED_SCHEMA]
+
+
+def test_revisions_are_numbered_like_their_files():
+    scripts = ScriptDirectory.from_config(_config())
+    for script in scripts.walk_revisions():
+        assert Path(script.path).name.startswith(f"{script.revision}_")
+        assert len(script.revision) == 4
+        assert script.revision.isdigit()
+
+
+def test_migrating_gives_the_declared_tables(database):
+    for path in PACKAGE.glob("*/tables.py"):
+        importlib.import_module(f"dujiang.{path.parent.name}.tables")
+    migrations.upgrade(database)
+    with database.read() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_a_start_migrates_an_empty_database_and_keeps_what_is_in_a_full_one(database):
+    migrations.prepare(database)
+    create_key(database, app="shop", roles=["user"])
+    before = list_keys(database)
+    migrations.prepare(database)
+    migrations.upgrade(database)
+    assert list_keys(database) == before
+
+
+def test_a_start_does_not_touch_an_older_schema(database):
+    migrations.upgrade(database)
+    _set_version(database, "0000")
+    with pytest.raises(Misconfigured, match="dujiang migrate"):
+        migrations.prepare(database)
+    assert database.schema_version() == "0000"
+
+
+def test_a_newer_schema_is_refused_by_start_and_migrate(database):
+    migrations.upgrade(database)
+    _set_version(database, "9999")
+    for attempt in (migrations.prepare, migrations.upgrade):
+        with pytest.raises(Misconfigured, match="newer"):
+            attempt(database)
+
+
+def test_a_file_of_another_program_is_left_alone(database):
+    with database.write() as connection:
+        connection.execute(text("CREATE TABLE theirs (id INTEGER)"))
+    with pytest.raises(Misconfigured, match="another program"):
+        migrations.prepare(database)
+    assert database.schema_version() is None
+
+
+def test_processes_that_migrate_at_once_wait_for_each_other(tmp_path):
+    failures = []
+
+    def start():
+        try:
+            with connect(sqlite_url(tmp_path)) as mine:
+                migrations.prepare(mine)
+        except Exception as failure:  # noqa: BLE001 whatever it is, the test must show it
+            failures.append(failure)
+
+    threads = [threading.Thread(target=start) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+def test_the_next_revision_keeps_the_keys_in_the_table(database, tmp_path):
+    migrations.upgrade(database)
+    create_key(database, app="shop", roles=["user"], name="till")
+    before = list_keys(database)
+    _migrate_further(database, tmp_path, after="pass")
+    assert database.schema_version() == "0002"
+    assert list_keys(database) == before
+    with database.read() as connection:
+        assert connection.execute(text("SELECT colour FROM keys")).scalars().all() == ["red"]
+
+
+def test_a_revision_that_fails_half_way_changes_nothing_and_can_be_run_again(database, tmp_path):
+    migrations.upgrade(database)
+    create_key(database, app="shop", roles=["user"])
+    before, schema_before = list_keys(database), _schema(database)
+    with pytest.raises(ZeroDivisionError):
+        _migrate_further(database, tmp_path, after="1 / 0")
+    assert (list_keys(database), _schema(database)) == (before, schema_before)
+    assert database.schema_version() == "0001"
+    _migrate_further(database, tmp_path, after="pass")
+    assert list_keys(database) == before
+
+
+def _config():
+    config = Config()
+    config.set_main_option("script_location", migrations.SCRIPTS)
+    return config
+
+
+def _migrate_further(database, folder, after):
+    """Runs the package's own env.py with one revision more than it ships."""
+    revisions = folder / f"versions-{len(list(folder.iterdir()))}"
+    revisions.mkdir()
+    (revisions / "0002_next.py").write_text(NEXT_REVISION.format(after=after))
+    config = _config()
+    config.set_main_option("path_separator", "newline")
+    config.set_main_option("version_locations", f"{PACKAGE / 'migrations' / 'versions'}\n{revisions}")
+    with database.write() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def _set_version(database, version):
+    with database.write() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = :version"), {"version": version})
+
+
+def _schema(database):
+    with database.read() as connection:
+        return connection.execute(text("SELECT name, sql FROM sqlite_master ORDER BY name")).all()
