@@ -1,7 +1,7 @@
 -- wrk script: POST the file BODY_FILE with the bearer key KEY, and print one line of JSON marked with @@ at the end.
 wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"
-if os.getenv("KEY") then wrk.headers["Authorization"] = "Bearer " .. os.getenv("KEY") end
+wrk.headers["Authorization"] = "Bearer " .. os.getenv("KEY")
 local file = assert(io.open(os.getenv("BODY_FILE"), "rb"))
 wrk.body = file:read("*a")
 file:close()

@@ -141,10 +141,9 @@ async def run(port: int, request: bytes, *, connections: int, seconds: float, re
     return tally.load(took)
 
 
-def request_bytes(path: str, body: bytes, key: str | None) -> bytes:
-    authorization = f"Authorization: Bearer {key}\r\n" if key else ""
-    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{authorization}Content-Type: application/json\r\n"
-    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+def request_bytes(path: str, body: bytes, key: str) -> bytes:
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {key}\r\n"
+    return f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 def main() -> None:
@@ -152,7 +151,7 @@ def main() -> None:
     parser.add_argument("port", type=int)
     parser.add_argument("path")
     parser.add_argument("body_file", type=Path)
-    parser.add_argument("--key")
+    parser.add_argument("--key", required=True)
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=0.0, help="how long every connection asks again at once")
     parser.add_argument("--repeats", type=int, default=0, help="calls of every connection after that")

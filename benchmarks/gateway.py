@@ -25,6 +25,7 @@ from benchmarks.targets import PROTOTYPE, STREAM_EVENTS, Target, Yard, default_r
 _RESULT = Path(__file__).parent / "results" / "gateway.json"
 _CONNECTIONS = (16, 64)
 _STREAMS = 100
+_EVENT_MS = 10
 _SLOW_CALLS = 2000
 _SLOW_MS = 2000
 
@@ -186,23 +187,32 @@ def main(
     console = Console() if sys.stdout.isatty() else Console(width=120)
     processes.allow_many_files()
     bench = Bench(console, rounds=rounds, secs=secs)
-    names, asked = [name for name in only.split(",") if name], set(kinds.split(","))
     out = report.Report("gateway", _protocol(rounds, secs), str(data.name), report.machine())
-    with tempfile.TemporaryDirectory(prefix="dujiang-bench-") as folder:
-        if asked & {"whole", "streams"}:
-            with Yard(Path(folder, "instant"), data, processes.cores()) as yard:
-                targets = yard.start_targets(yard.start_upstream(0), names)
-                out.rows = bench.whole(targets) if "whole" in asked else []
-                out.streams = bench.streams(targets) if "streams" in asked else []
-                out.upstream, out.left_out = yard.upstream_kind, yard.left_out
-        if "slow" in asked:
-            with Yard(Path(folder, "slow"), data, processes.cores()) as yard:
-                out.slow_calls = bench.slow(yard.start_targets(yard.start_upstream(_SLOW_MS), names))
-                out.upstream, out.left_out = yard.upstream_kind, yard.left_out
-    out.discarded = bench.discarded
+    try:
+        _measure(bench, out, data, [name for name in only.split(",") if name], set(kinds.split(",")))
+    except processes.ServerFailed as error:
+        console.print(str(error), style="red", markup=False)
+        raise typer.Exit(1) from error
     out.write(json)
     out.print(console)
     console.print(f"written to {json}", style="dim")
+
+
+def _measure(bench: Bench, out: report.Report, data: Path, names: list[str], kinds: set[str]) -> None:
+    """Fill the report. Each kind of load has servers of its own in front of an upstream that suits it."""
+    with tempfile.TemporaryDirectory(prefix="dujiang-bench-") as folder:
+        for kind in sorted(kinds, reverse=True):
+            with Yard(Path(folder, kind), data, processes.cores()) as yard:
+                out.upstream, out.left_out = yard.upstream_kind, yard.left_out
+                if kind == "whole":
+                    out.rows = bench.whole(yard.start_targets(yard.start_upstream(0), names))
+                elif kind == "streams":
+                    out.streams = bench.streams(yard.start_targets(yard.start_upstream(0, _EVENT_MS), names))
+                elif kind == "slow":
+                    out.slow_calls = bench.slow(yard.start_targets(yard.start_upstream(_SLOW_MS), names))
+                else:
+                    raise typer.BadParameter(kind, param_hint="--kinds")
+    out.discarded = bench.discarded
 
 
 def _protocol(rounds: int, secs: int) -> str:

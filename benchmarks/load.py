@@ -22,7 +22,7 @@ class Call(msgspec.Struct, frozen=True):
     port: int
     path: str
     body_file: Path
-    key: str | None = None
+    key: str
 
 
 def generator() -> str:
@@ -36,9 +36,7 @@ def whole(call: Call, *, connections: int, seconds: int, core: int | None) -> Lo
         command = _client(call, f"--connections={connections}", f"--seconds={seconds}")
         return msgspec.json.decode(_output(command, core, dict(os.environ)), type=Load)
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s", "--latency", "-s", str(_SCRIPT)]
-    env = {**os.environ, "BODY_FILE": str(call.body_file)}
-    if call.key:
-        env["KEY"] = call.key
+    env = {**os.environ, "BODY_FILE": str(call.body_file), "KEY": call.key}
     output = _output([*command, f"http://127.0.0.1:{call.port}{call.path}"], core, env)
     line = next(line for line in output.splitlines() if line.startswith("@@"))
     return msgspec.json.decode(line[2:], type=Load)
@@ -63,9 +61,8 @@ def finish(client: subprocess.Popen[bytes]) -> Load:
 
 
 def _client(call: Call, *options: str) -> list[str]:
-    key = [f"--key={call.key}"] if call.key else []
-    where = [str(call.port), call.path, str(call.body_file)]
-    return [sys.executable, "-m", "benchmarks.client", *where, *options, *key]
+    where = [str(call.port), call.path, str(call.body_file), f"--key={call.key}"]
+    return [sys.executable, "-m", "benchmarks.client", *where, *options]
 
 
 def _output(command: list[str], core: int | None, env: dict[str, str]) -> str:

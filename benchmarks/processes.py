@@ -91,6 +91,10 @@ def wait_until_idle(pid: int, limit_s: float = 6.0) -> None:
         before = now
 
 
+class ServerFailed(Exception):
+    """A server did not start or does not answer as it must; the message ends with its log."""
+
+
 class Server:
     """A process that listens on a port of 127.0.0.1. Its output goes to a file, shown if it does not start."""
 
@@ -118,7 +122,7 @@ class Server:
         return self._process.pid
 
     def start(self) -> None:
-        """Return when the port accepts connections. Raises RuntimeError with the end of the log otherwise."""
+        """Return when the port accepts connections, else raise `ServerFailed`."""
         with on_core(self._core), self._log.open("wb") as output:
             self._process = subprocess.Popen(
                 self._command,
@@ -134,7 +138,7 @@ class Server:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self._port), timeout=1):
                 return
             time.sleep(0.05)
-        raise RuntimeError(f"{self.name} did not start:\n{self.log_tail()}")
+        raise ServerFailed(f"{self.name} did not start:\n{self.log_tail()}")
 
     def restart(self) -> None:
         """The same server in a fresh process: nothing of its memory is left from earlier loads."""

@@ -13,13 +13,14 @@ from typing import Self
 import msgspec
 
 from benchmarks.load import Call
-from benchmarks.processes import Server, free_port
+from benchmarks.processes import Server, ServerFailed, free_port
 
 PROTOTYPE = "prototype"
 STREAM_EVENTS = 100
 _ROOT = Path(__file__).parents[1]
 _MODEL = "gpt-4o-mini"
 _KEY = "dj-benchmark-0123456789abcdef"
+_UPSTREAM_KEY = "sk-upstream"
 _PROMPT = "You are a helpful assistant. What is the capital of France, and why is it there?"
 _NGINX = """
 daemon off; worker_processes 1; worker_rlimit_nofile 20000; pid {dir}/nginx.pid; error_log stderr error;
@@ -46,7 +47,7 @@ class Target(msgspec.Struct, frozen=True):
     stream: Call
 
     def check(self) -> None:
-        """One call must be answered with 200 and some text, else RuntimeError: an error is never measured."""
+        """One call must be answered with 200 and some text, else `ServerFailed`: an error is never measured."""
         address = f"http://127.0.0.1:{self.whole.port}{self.whole.path}"
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self.whole.key}"}
         request = urllib.request.Request(address, self.whole.body_file.read_bytes(), headers)
@@ -54,9 +55,9 @@ class Target(msgspec.Struct, frozen=True):
             with urllib.request.urlopen(request, timeout=10) as answer:
                 body = answer.read()
         except urllib.error.HTTPError as error:
-            raise RuntimeError(f"{self.name}: {error.code} {error.read()[:500]!r}\n{self.server.log_tail()}") from error
+            raise ServerFailed(f"{self.name}: {error.code} {error.read()[:500]!r}\n{self.server.log_tail()}") from error
         if len(body) < 100:
-            raise RuntimeError(f"{self.name} answered only {body!r}")
+            raise ServerFailed(f"{self.name} answered only {body!r}")
 
 
 class Yard:
@@ -78,19 +79,22 @@ class Yard:
         for server in reversed(self._servers):
             server.stop()
 
-    def start_upstream(self, latency_ms: int) -> int:
-        """A model's service: whole answers after a latency, streams of 100 events at 10 ms. Returns its port."""
+    def start_upstream(self, latency_ms: int, event_ms: int = 0) -> int:
+        """A model's service: whole answers after a latency, streams with an event every so often. Returns its port."""
         port = free_port()
         if self.upstream_kind == "emulator":
-            self._start(
-                "upstream", [sys.executable, "-m", "dujiang.emulator", "--port", str(port)], port, self._load_core
-            )
-            _set_behaviour(port, f"latency={latency_ms};chunks={STREAM_EVENTS};chunk_interval=10")
+            command = [sys.executable, "-m", "dujiang.emulator", "--port", str(port)]
+            self._start("upstream", command, port, self._load_core)
+            pace = f";chunks={STREAM_EVENTS};chunk_interval={event_ms}" if event_ms else ""
+            _set_behaviour(port, f"latency={latency_ms}{pace}")
             return port
         binary = self._folder / "mock"
         subprocess.run(["cc", "-O2", "-o", str(binary), str(self._reference / "mock.c")], check=True)
         self._start(
-            "upstream", [str(binary), str(port), str(latency_ms), str(STREAM_EVENTS), "10"], port, self._load_core
+            "upstream",
+            [str(binary), str(port), str(latency_ms), str(STREAM_EVENTS), str(event_ms)],
+            port,
+            self._load_core,
         )
         return port
 
@@ -128,7 +132,7 @@ class Yard:
         port, settings = free_port(), self._folder / "nginx.conf"
         settings.write_text(_NGINX.format(dir=self._folder, upstream=upstream, port=port))
         server = self._start("nginx", [nginx, "-p", str(self._folder), "-c", str(settings)], port, self._server_core)
-        calls = (self._call(port, "/v1/chat/completions", _openai(is_streamed=s), None) for s in (False, True))
+        calls = (self._call(port, "/v1/chat/completions", _openai(is_streamed=s), _UPSTREAM_KEY) for s in (False, True))
         return [Target("nginx", server, *calls)]
 
     def _prototype(self, upstream: int) -> list[Target]:
@@ -145,7 +149,7 @@ class Yard:
         calls = (self._call(port, "/v1/invoke", _native(is_streamed=s), "sk-test-7") for s in (False, True))
         return [Target(PROTOTYPE, server, *calls)]
 
-    def _call(self, port: int, path: str, body: dict[str, object], key: str | None) -> Call:
+    def _call(self, port: int, path: str, body: dict[str, object], key: str) -> Call:
         file = self._folder / f"body-{port}{path.replace('/', '-')}-{len(list(self._folder.glob('body-*')))}.json"
         file.write_text(json.dumps(body, ensure_ascii=False, separators=(",", ":")))
         return Call(port, path, file, key)
@@ -179,13 +183,13 @@ def _document(upstream: int) -> dict[str, object]:
         "kind": "openai",
         "base_url": f"http://127.0.0.1:{upstream}/v1",
         "allow_private_network": True,
-        "credentials": [{"name": "main", "secret": "sk-upstream"}],
+        "credentials": [{"name": "main", "secret": _UPSTREAM_KEY}],
     }
     return {
         "providers": {"upstream": provider},
         "models": {_MODEL: {"targets": [{"provider": "upstream", "model": _MODEL}]}},
         "resilience": {"concurrency": {"limit": 10000, "adaptive": False, "queue": 10000, "max_wait_s": 30}},
-        "limits": {"default": {"rpm": 100_000_000, "tpm": 1_000_000_000_000, "concurrency": 100_000}},
+        "limits": {"default": {"rpm": 100_000_000, "tpm": 1_000_000_000, "concurrency": 100_000}},
         "cache": {"exact": {"enabled": False}, "semantic": {"enabled": False}, "share_in_flight": False},
     }
 

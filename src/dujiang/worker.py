@@ -24,7 +24,7 @@ from dujiang.core.errors import ShuttingDown
 from dujiang.identity.key_ring import load_keys
 from dujiang.orders import Orders
 from dujiang.runtime import Runtime, compile_snapshot
-from dujiang.server import Server
+from dujiang.server.listener import Server
 from dujiang.storage.database import Database, connect
 from dujiang.telemetry.logging import configure_logging
 from dujiang.telemetry.metrics import Metrics
@@ -89,7 +89,7 @@ async def serve(runtime: Runtime, orders: Orders) -> None:
 async def drain(runtime: Runtime, server: Server, drain_s: float) -> None:
     """Refuse what is new, let answers finish for `drain_s`, then end each with an error in its own format."""
     runtime.is_draining = True
-    await server.stop_accepting()
+    server.stop_accepting()
     if not await _is_idle(runtime, drain_s):
         _log.warning("ending %d answers that did not finish within %g s", len(runtime.calls), drain_s)
         runtime.calls.end_all(ShuttingDown("The server is shutting down; try again.", retry_after_s=1))

@@ -9,7 +9,7 @@ from dujiang.identity.permissions import PLATFORM_ONLY, expand
 from dujiang.identity.roles import compile_roles
 from dujiang.identity.settings import AppSettings, LimitSettings, RoleSettings
 
-ROLE_NAMES = ["r1", "r2", "r3", "r4"]
+ROLE_NAMES = ["r1", "r2", "r3"]
 APP_NAMES = ["admin", "a1", "a2"]
 ASKED = ["chat:call", "records:read", "config:read", "schedule:call"]
 MODELS = ["auto", "auto:default", "auto:x", "gpt-4", "gpt-4o", "lab-7b", "local"]
@@ -18,13 +18,14 @@ patterns = st.lists(st.sampled_from(["*", "gpt-*", "gpt-4*", "auto:*", "auto*", 
     tuple
 )
 permissions = st.lists(
-    st.sampled_from(["*", "chat:*", "chat:call", "records:*", "records:read", "config:read"]), max_size=3, unique=True
+    st.sampled_from(["*", "chat:*", "chat:call", "records:*", "records:read", "config:read"]),
+    min_size=1,
+    max_size=3,
+    unique=True,
 ).map(tuple)
 limits = st.builds(LimitSettings, max_tokens=st.none() | st.integers(1, 1000))
-roles = st.dictionaries(
-    st.sampled_from(ROLE_NAMES),
-    st.builds(RoleSettings, permissions=permissions, models=patterns, scenes=patterns, limits=limits),
-)
+some_role = st.builds(RoleSettings, permissions=permissions, models=patterns, scenes=patterns, limits=limits)
+roles = st.fixed_dictionaries({"r1": some_role, "r2": some_role}, optional={"r3": some_role})
 apps = st.dictionaries(
     st.sampled_from(APP_NAMES),
     st.builds(

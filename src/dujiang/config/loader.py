@@ -32,7 +32,8 @@ def read_document(
     """The document that `text` holds, its references unexpanded.
 
     With `environ`, references must be resolvable and what they lead to is checked too. A document without `roles`,
-    without `scenes`, or without `providers` and `models`, gets those of the default document.
+    without `scenes`, or without `providers` and `models`, gets those of the default document, which itself declares
+    nothing in the operator's name.
 
     Raises `InvalidDocument` with all that is wrong.
     """
@@ -47,18 +48,24 @@ def read_document(
     ):
         problems.extend(found)
     problems.refuse_if_any()
-    return Document(**structs.asdict(sections), declared=_declared(tree))
+    declared = frozenset[str]() if text == default_text() else _declared(tree)
+    return Document(**structs.asdict(sections), declared=declared)
 
 
 def load(path: Path | None, environ: Mapping[str, str], known_kinds: frozenset[str] = KINDS) -> Document:
-    """The document in a file, or the one that is part of the package, which declares nothing in the operator's name.
+    """The document in a file, or the default document.
 
     Raises `InvalidDocument` for all that is wrong, a file that cannot be read included.
     """
     if path is None:
-        document = read_document(_default_text(), format="yaml", known_kinds=known_kinds, environ=environ)
-        return structs.replace(document, declared=frozenset[str]())
+        return read_document(default_text(), format="yaml", known_kinds=known_kinds, environ=environ)
     return read_document(_read(path), format=format_of(path), known_kinds=known_kinds, environ=environ)
+
+
+@cache
+def default_text() -> bytes:
+    """The document that is part of the package: what runs without one."""
+    return importlib.resources.files("dujiang").joinpath("default.yaml").read_bytes()
 
 
 def _read(path: Path) -> bytes:
@@ -69,13 +76,9 @@ def _read(path: Path) -> bytes:
         raise InvalidDocument((Problem("", f"`{path}` cannot be read: {error.strerror}"),)) from error
 
 
-def _default_text() -> bytes:
-    return importlib.resources.files("dujiang").joinpath("default.yaml").read_bytes()
-
-
 @cache
 def _default_sections() -> Sections:
-    return _sections(read_tree(_default_text(), "yaml"), Problems())
+    return _sections(read_tree(default_text(), "yaml"), Problems())
 
 
 def _sections(tree: dict[str, Any], problems: Problems) -> Sections:

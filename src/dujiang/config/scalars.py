@@ -38,8 +38,9 @@ class Notes(Struct, frozen=True):
 def notes_of(kind: inspect.Type) -> Notes:
     if not isinstance(kind, inspect.Metadata):
         return Notes()
-    extra = cast("dict[str, Any]", kind.extra or {})
-    schema = cast("dict[str, Any]", kind.extra_json_schema or {})
+    annotation = cast("Any", kind)
+    extra: dict[str, Any] = annotation.extra or {}
+    schema: dict[str, Any] = annotation.extra_json_schema or {}
     bounds = {name: bound for name, bound in extra.items() if name in _BOUNDS}
     return Notes(schema.get("description", Notes().description), bounds, extra.get("keys_of"))
 

@@ -1,6 +1,7 @@
 """From what a call is to get, to the steps that write it: pace, framing and, where the script wants one, a fault."""
 
 from collections.abc import Iterator
+from itertools import chain
 
 from msgspec import Struct
 
@@ -63,34 +64,26 @@ class Exchange(Struct, frozen=True):
 def good_steps(exchange: Exchange) -> Iterator[Step]:
     """The steps of a good answer, in the form that was asked for."""
     steps = stream_steps(exchange) if exchange.wants_events else whole_steps(exchange)
-    if exchange.behaviour.drips:
-        steps = wire.drip(steps, exchange.interval_s)
-    return wire.joined(steps)
+    return wire.drip(steps, exchange.interval_s) if exchange.behaviour.drips else steps
 
 
 def answer_steps(exchange: Exchange, answer: Answer) -> Iterator[Step]:
-    """The steps of an answer that is written at once."""
+    """The steps of an answer whose length is told, written at once unless its head is slow."""
     lines = answer.headers + wire.length(answer.body) + exchange.closing_line
-    yield wire.head(answer.status, answer.content_type, lines) + answer.body
+    head = wire.head(answer.status, answer.content_type, lines)
+    if exchange.behaviour.has_slow_headers:
+        return chain(head_steps(exchange, head), (answer.body,))
+    return iter((head + answer.body,))
 
 
 def whole_steps(exchange: Exchange) -> Iterator[Step]:
     """A whole answer takes as long as its stream would."""
-    answer, behaviour = exchange.answer(), exchange.behaviour
-    in_pieces = behaviour.splits_utf8 or behaviour.has_blank_lines
-    transfer = wire.CHUNKED if in_pieces else wire.length(answer.body)
-    head = wire.head(answer.status, answer.content_type, answer.headers + transfer + exchange.closing_line)
+    behaviour = exchange.behaviour
     wait_s = generation_s(behaviour)
-    if wait_s and not behaviour.has_blank_lines:
-        yield wait_s
-    yield from head_steps(exchange, head)
-    if not in_pieces:
-        yield answer.body
-        return
-    body: Iterator[Step] = iter((answer.body,))
-    yield from _blank_lines(wait_s) if behaviour.has_blank_lines else ()
-    yield from wire.chunked(wire.split_within_characters(body) if behaviour.splits_utf8 else body)
-    yield wire.LAST_CHUNK
+    if behaviour.splits_utf8 or behaviour.has_blank_lines:
+        return _in_pieces(exchange, wait_s)
+    answered = answer_steps(exchange, exchange.answer())
+    return chain((wait_s,), answered) if wait_s else answered
 
 
 def stream_steps(exchange: Exchange) -> Iterator[Step]:
@@ -101,11 +94,11 @@ def stream_steps(exchange: Exchange) -> Iterator[Step]:
         body = wire.split_within_characters(body)
     if exchange.request.is_http_10:
         yield from open_stream(exchange, stream, wire.CLOSE)
-        yield from body
+        yield from wire.joined(body)
         yield Signal.CLOSE
         return
     yield from open_stream(exchange, stream, wire.CHUNKED + exchange.closing_line)
-    yield from wire.chunked(body)
+    yield from wire.joined(wire.chunked(body))
     yield wire.LAST_CHUNK
 
 
@@ -157,8 +150,18 @@ def _before_first_token(behaviour: Behaviour, line_end: bytes) -> Iterator[Step]
         yield wait_s
 
 
-def _blank_lines(wait_s: float) -> Iterator[Step]:
-    return wire.chunked(_repeated(b"\n", wait_s or _QUEUED_S))
+def _in_pieces(exchange: Exchange, wait_s: float) -> Iterator[Step]:
+    """A whole answer without a length: blank lines while it is made, or cut inside its characters."""
+    answer, behaviour = exchange.answer(), exchange.behaviour
+    lines = answer.headers + wire.CHUNKED + exchange.closing_line
+    if not behaviour.has_blank_lines and wait_s:
+        yield wait_s
+    yield from head_steps(exchange, wire.head(answer.status, answer.content_type, lines))
+    if behaviour.has_blank_lines:
+        yield from wire.chunked(_repeated(b"\n", wait_s or _QUEUED_S))
+    body: Iterator[Step] = iter((answer.body,))
+    yield from wire.chunked(wire.split_within_characters(body) if behaviour.splits_utf8 else body)
+    yield wire.LAST_CHUNK
 
 
 def _repeated(sign: bytes, total_s: float) -> Iterator[Step]:

@@ -5,6 +5,7 @@ import json
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
+from itertools import chain
 
 from msgspec.structs import replace
 
@@ -25,14 +26,13 @@ Fault = Callable[[Exchange], Iterator[Step]]
 def steps(exchange: Exchange) -> Iterator[Step]:
     """All steps of a call's answer, good or broken."""
     behaviour = exchange.behaviour
-    if behaviour.latency_ms:
-        yield behaviour.latency_ms / 1000
     if behaviour.fault is not None:
-        yield from FAULTS[behaviour.fault.name](exchange)
+        answered = FAULTS[behaviour.fault.name](exchange)
     elif behaviour.has_error:
-        yield from answer_steps(exchange, exchange.failure())
+        answered = answer_steps(exchange, exchange.failure())
     else:
-        yield from good_steps(exchange)
+        answered = good_steps(exchange)
+    return chain((behaviour.latency_ms / 1000,), answered) if behaviour.latency_ms else answered
 
 
 def _hang(_: Exchange) -> Iterator[Step]:

@@ -18,7 +18,7 @@ from dujiang.scenes.variables import as_text, refusal
 PROMPT_ID = "parameters.prompt_id"
 DEFAULT_LABEL = "production"
 
-_CHOICE = re.compile(r"(?P<id>\w[\w.-]{0,63})(?:@(?:(?P<version>[1-9][0-9]{0,8})|(?P<label>[^\W\d][\w.-]{0,63})))?")
+_NAME = re.compile(r"\w[\w.-]{0,63}")
 
 
 class Turn(Struct, frozen=True):
@@ -87,39 +87,16 @@ class Scenes(Struct, frozen=True):
         """
         scene = self.by_id.get(choice.id)
         if scene is None:
-            read_prompt_id(choice.id)
-            raise _not_found(f"There is no scene `{choice.id}`", "unknown_scene")
+            raise _not_found("scene", choice.id, f"There is no scene `{shortened(choice.id)}`")
         if choice.version is not None:
             if choice.version not in scene.versions:
-                raise _not_found(f"The scene `{choice.id}` has no version {choice.version}", "unknown_scene_version")
+                raise _not_found("scene_version", choice.id, f"`{choice.id}` has no version {choice.version}")
             return scene.versions[choice.version]
         if choice.label is not None:
             if choice.label not in scene.labels:
-                label = shortened(choice.label)
-                raise _not_found(f"The scene `{choice.id}` has no label `{label}`", "unknown_scene_label")
+                raise _not_found("scene_label", choice.label, f"`{choice.id}` has no label `{shortened(choice.label)}`")
             return scene.labels[choice.label]
         return scene.default
-
-
-def read_prompt_id(prompt_id: str, variables: dict[str, Any] | None = None) -> SceneChoice:
-    """What `scene_1`, `scene_1@3` (version) or `scene_1@staging` (label) asks for.
-
-    Raises `InvalidRequest` for anything else.
-    """
-    match = _CHOICE.fullmatch(prompt_id)
-    if match is None:
-        raise InvalidRequest(
-            "A prompt_id is a scene's id, with @VERSION or @LABEL if wanted, like `scene_1@3`.",
-            reason="malformed_prompt_id",
-            param=PROMPT_ID,
-        )
-    version = match["version"]
-    return SceneChoice(
-        id=match["id"],
-        version=int(version) if version else None,
-        label=match["label"],
-        variables=variables or {},
-    )
 
 
 def compile_scenes(scenes: Mapping[str, SceneSettings]) -> Scenes:
@@ -157,8 +134,15 @@ def _messages(turns: tuple[Turn, ...], values: Mapping[str, str]) -> tuple[Messa
     return tuple(Message(turn.role, text) for turn, text in zip(turns, texts, strict=True))
 
 
-def _not_found(sentence: str, reason: str) -> NotFound:
-    return NotFound(f"{sentence}.", reason=reason, param=PROMPT_ID)
+def _not_found(noun: str, name: str, sentence: str) -> InvalidRequest | NotFound:
+    """What to raise for a name that leads nowhere: it may be one that nothing can have."""
+    if _NAME.fullmatch(name):
+        return NotFound(f"{sentence}.", reason=f"unknown_{noun}", param=PROMPT_ID)
+    return InvalidRequest(
+        "A prompt_id is a scene's id, with @VERSION or @LABEL if wanted, like `scene_1@3`.",
+        reason="malformed_prompt_id",
+        param=PROMPT_ID,
+    )
 
 
 def _unprocessable(name: str, sentence: str) -> Unprocessable:

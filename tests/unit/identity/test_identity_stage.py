@@ -28,8 +28,10 @@ async def answer(call):
     return ANSWER
 
 
-def make_call(*, role="admin", app="admin", user=None, act_as_user=True, scene=None, rendered=None, **request):
-    asked = ChatRequest(messages=[Message(role="user", content="你好")], **{"model": "local"} | request)
+def make_call(
+    *, role="admin", app="admin", user=None, act_as_user=True, scene=None, rendered=None, model="local", **tokens
+):
+    asked = ChatRequest(model=model, messages=[Message(role="user", content="你好")], **tokens)
     caller = Caller(key_id="k", app=app, roles=(role,), act_as_user=act_as_user)
     call = Call("id", "chat", lambda body: None, b"", caller, 0.0, 60.0, 1)  # pyright: ignore[reportArgumentType]
     call.parsed = ParsedChat(request=asked, user=user or ClaimedUser())

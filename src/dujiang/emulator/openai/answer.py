@@ -17,6 +17,7 @@ from dujiang.emulator.sample import sample
 _encode = msgspec.json.Encoder().encode
 _REASONING = "先想一想。The emulator pretends to think before it answers."
 _TOKENS_PER_MESSAGE = 4
+_OBJECT = "chat.completion.chunk"
 
 
 class PromptDetails(Struct):
@@ -153,7 +154,8 @@ class Draft:
             self._arguments = _encode(sample(self._tool.function.parameters or {})).decode()
         else:
             self._words, self._finish = _words(chat, behaviour)
-        self._usage = _usage(chat, behaviour, len(self._words) + text.count(self._arguments), self._reasoning)
+        said = text.count(self._arguments) if self._tool else len(self._words)
+        self._usage = _usage(chat, behaviour, said, text.count(self._reasoning) if self._reasoning else 0)
 
     def completion(self) -> Completion:
         turn = Turn("assistant", None if self._tool else "".join(self._words))
@@ -167,18 +169,17 @@ class Draft:
         return Completion(self._id, "chat.completion", self._created, self._model, choices, usage)
 
     def opening(self) -> tuple[bytes, ...]:
-        content = None if self._tool else ""
-        return self._chunks(Delta(role="assistant", content=content, refusal=None), None, self._passing_usage)
+        return self._chunks([Delta(role="assistant", content=None if self._tool else "", refusal=None)])
 
     def content(self) -> tuple[bytes, ...]:
-        deltas = [*self._reasoning_deltas(), *(self._tool_deltas() if self._tool else self._text_deltas())]
-        return tuple(chunk for delta in deltas for chunk in self._chunks(delta, None, self._passing_usage))
+        return self._chunks([*self._reasoning_deltas(), *(self._tool_deltas() if self._tool else self._text_deltas())])
 
     def closing(self) -> tuple[bytes, ...]:
         mode = self._behaviour.usage
-        is_last = mode == "last_content_chunk" and self._chat.includes_usage
-        finish = self._chunks(Delta(), self._finish, self._usage if is_last else self._passing_usage)
-        if not self._chat.includes_usage or mode in ("missing", "last_content_chunk", "every_chunk"):
+        includes_usage = self._chat.includes_usage
+        usage = self._usage if includes_usage and mode == "last_content_chunk" else self._passing_usage
+        finish = tuple(self._chunk([DeltaChoice(index, Delta(), self._finish)], usage) for index in range(self._chat.n))
+        if not includes_usage or mode in ("missing", "last_content_chunk", "every_chunk"):
             return finish
         return (*finish, self._chunk([], self._usage))
 
@@ -194,12 +195,13 @@ class Draft:
     def _call_id(self) -> str:
         return f"call_{self._id[-24:]}"
 
-    def _chunks(self, delta: Delta, finish: str | None, usage: Usage | UnsetType | None) -> tuple[bytes, ...]:
-        """One chunk for each of the `n` choices."""
-        return tuple(self._chunk([DeltaChoice(index, delta, finish)], usage) for index in range(self._chat.n))
+    def _chunks(self, deltas: list[Delta]) -> tuple[bytes, ...]:
+        """The chunks of some deltas, each for every one of the `n` choices."""
+        usage, choices = self._passing_usage, range(self._chat.n)
+        return tuple([self._chunk([DeltaChoice(index, delta)], usage) for delta in deltas for index in choices])
 
     def _chunk(self, choices: list[DeltaChoice], usage: Usage | UnsetType | None) -> bytes:
-        return _encode(ChunkBody(self._id, "chat.completion.chunk", self._created, self._model, choices, usage))
+        return _encode(ChunkBody(self._id, _OBJECT, self._created, self._model, choices, usage))
 
     def _text_deltas(self) -> list[Delta]:
         number = self._behaviour.chunks or DEFAULT_CHUNKS
@@ -254,8 +256,7 @@ def _format_words(chat: Chat) -> tuple[str, ...]:
     return text.tokens(_encode(sample(wanted.json_schema.schema or {} if wanted.json_schema else {})).decode())
 
 
-def _usage(chat: Chat, behaviour: Behaviour, words: int, reasoning: str) -> Usage:
-    thought = text.count(reasoning)
+def _usage(chat: Chat, behaviour: Behaviour, words: int, thought: int) -> Usage:
     prompt = sum(map(_prompt_tokens, chat.messages)) + _tool_tokens(chat)
     completion = words * chat.n + thought
     if behaviour.tokens is not None:

@@ -245,9 +245,10 @@ def _check_messages(messages: list[Message]) -> None:
         if isinstance(message.tool_calls, list):
             unanswered = {call.id for call in message.tool_calls}
     if unanswered:
+        ids = ", ".join(sorted(unanswered))
         raise InvalidChat(
             "An assistant message with 'tool_calls' must be followed by tool messages responding to each "
-            f"'tool_call_id'. The following tool_call_ids did not have response messages: {', '.join(sorted(unanswered))}",
+            f"'tool_call_id'. The following tool_call_ids did not have response messages: {ids}",
             "messages",
         )
 
@@ -282,8 +283,6 @@ def _check_tool_answer(message: Message, index: int, unanswered: set[str]) -> No
         if getattr(message, name) in (UNSET, None):
             raise _missing(f"{path}.{name}")
     if message.tool_call_id not in unanswered:
-        raise InvalidChat(
-            "Invalid parameter: messages with role 'tool' must be a response to a preceeding message with 'tool_calls'.",
-            f"{path}.role",
-        )
+        rule = "messages with role 'tool' must be a response to a preceeding message with 'tool_calls'."
+        raise InvalidChat(f"Invalid parameter: {rule}", f"{path}.role")
     unanswered.discard(str(message.tool_call_id))
