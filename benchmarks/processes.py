@@ -138,6 +138,7 @@ class Server:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self._port), timeout=1):
                 return
             time.sleep(0.05)
+        self.stop()
         raise ServerFailed(f"{self.name} did not start:\n{self.log_tail()}")
 
     def restart(self) -> None:

@@ -48,6 +48,19 @@ class SlowRow(msgspec.Struct, frozen=True):
     ratio: float | None = None
 
 
+_TITLES: dict[str, tuple[str, Callable[[float], str]]] = {
+    "cpu_us": ("CPU µs/call", "{:.1f}".format),
+    "cpu_us_per_event": ("CPU µs/event", "{:.1f}".format),
+    "kib_per_call": ("KiB/call", "{:.1f}".format),
+    "rps": ("calls/s", "{:,.0f}".format),
+    "p50_ms": ("p50 ms", "{:.2f}".format),
+    "p99_ms": ("p99 ms", "{:.2f}".format),
+    "rss_mb": ("PSS MB", "{:.0f}".format),
+    "events": ("events", "{:,.0f}".format),
+    "ratio": ("× prototype", "{:.2f}".format),
+}
+
+
 class Report(msgspec.Struct):
     """Everything a run found out. `discarded` names the runs that saw errors and do not count."""
 
@@ -69,31 +82,28 @@ class Report(msgspec.Struct):
             row.update({name: round(value, 3) for name, value in row.items() if isinstance(value, float)})
         file.write_bytes(msgspec.json.format(msgspec.json.encode(figures), indent=1) + b"\n")
 
+    def tables(self) -> list[tuple[str, list[list[str]]]]:
+        """Each table that has rows: its title, and its lines of cells, the first of them the heading."""
+        titled: list[tuple[str, Sequence[msgspec.Struct]]] = [
+            ("Whole answers", self.rows),
+            ("Streams of 100 events at 10 ms", self.streams),
+            ("Slow calls in flight", self.slow_calls),
+        ]
+        return [(title, _lines(rows)) for title, rows in titled if rows]
+
     def print(self, console: Console) -> None:
         console.print(f"{self.protocol}; upstream {self.upstream}\n{', '.join(self.machine.values())}", style="dim")
-        if self.rows:
-            console.print(_table("Whole answers", WholeRow, self.rows))
-        if self.streams:
-            console.print(_table("Streams of 100 events at 10 ms", StreamRow, self.streams))
-        if self.slow_calls:
-            console.print(_table("Slow calls in flight", SlowRow, self.slow_calls))
+        for title, (heading, *lines) in self.tables():
+            table = Table(title=title, title_justify="left")
+            for name in heading:
+                table.add_column(name, justify="left" if name == "target" else "right")
+            for line in lines:
+                table.add_row(*line)
+            console.print(table)
         for name, reason in self.left_out.items():
             console.print(f"left out: {name} ({reason})", style="yellow")
         for run in self.discarded:
             console.print(f"discarded: {run}", style="red")
-
-
-_TITLES: dict[str, tuple[str, Callable[[float], str]]] = {
-    "cpu_us": ("CPU µs/call", "{:.1f}".format),
-    "cpu_us_per_event": ("CPU µs/event", "{:.1f}".format),
-    "kib_per_call": ("KiB/call", "{:.1f}".format),
-    "rps": ("calls/s", "{:,.0f}".format),
-    "p50_ms": ("p50 ms", "{:.2f}".format),
-    "p99_ms": ("p99 ms", "{:.2f}".format),
-    "rss_mb": ("PSS MB", "{:.0f}".format),
-    "events": ("events", "{:,.0f}".format),
-    "ratio": ("× prototype", "{:.2f}".format),
-}
 
 
 def machine() -> dict[str, str]:
@@ -111,13 +121,10 @@ def _processor() -> str:
     return f"{len(names)} × {names[0]}" if names else platform.machine()
 
 
-def _table(title: str, kind: type[msgspec.Struct], rows: Sequence[msgspec.Struct]) -> Table:
-    table = Table(title=title, title_justify="left")
-    for field in kind.__struct_fields__:
-        table.add_column(_TITLES.get(field, (field, str))[0], justify="left" if field == "target" else "right")
-    for row in rows:
-        table.add_row(*(_cell(field, getattr(row, field)) for field in kind.__struct_fields__))
-    return table
+def _lines(rows: Sequence[msgspec.Struct]) -> list[list[str]]:
+    fields = rows[0].__struct_fields__
+    heading = [_TITLES.get(field, (field, str))[0] for field in fields]
+    return [heading, *([_cell(field, getattr(row, field)) for field in fields] for row in rows)]
 
 
 def _cell(field: str, value: object) -> str:

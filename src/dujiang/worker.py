@@ -31,6 +31,8 @@ from dujiang.telemetry.metrics import Metrics
 
 _ABORTED_S = 5.0
 _POLL_S = 0.02
+_GC_THRESHOLDS = (50_000, 20, 20)
+"""A call leaves no cycles (a test holds that); with Python's own thresholds the collector took a fifth of its time."""
 
 _log = logging.getLogger(__name__)
 
@@ -79,6 +81,7 @@ async def serve(runtime: Runtime, orders: Orders) -> None:
     await server.start()
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     await stopping.wait()

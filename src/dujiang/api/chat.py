@@ -9,7 +9,7 @@ import logging
 import math
 from collections.abc import Callable
 from time import monotonic
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -66,9 +66,9 @@ class ChatEndpoint:
         self._kind = kind
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        task = asyncio.current_task()
-        calls = self._runtime.calls
         peer = scope.get("peer")
+        task = _task_of(peer)
+        calls = self._runtime.calls
         calls.enter(task)
         if peer is not None:
             peer.on_gone = task.cancel
@@ -160,6 +160,14 @@ class ChatEndpoint:
         if error.status in (401, 405, 413) or isinstance(error, ShuttingDown):
             fields.append((b"connection", b"close"))
         await _answer(send, error.status, fields, self._wire.render_error(error, request_id, call))
+
+
+def _task_of(peer: Any) -> "asyncio.Task[None]":
+    """The task that runs this call. Our own server knows it; asking asyncio costs 3 µs."""
+    task = peer.task if peer is not None else asyncio.current_task()
+    if task is None:
+        raise RuntimeError("a call must run in a task")
+    return task
 
 
 def _call_fields(call: Call) -> list[tuple[bytes, bytes]]:

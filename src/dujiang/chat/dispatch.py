@@ -54,11 +54,11 @@ async def attempt(call: Call, target: Target, why: str) -> Reply:
         if not is_open:
             target.in_flight -= 1
 
-    def leave(_: Reply) -> None:
+    def leave(ended: Reply) -> None:
         target.in_flight -= 1
         noted.total_s = monotonic() - began
-        if reply.error is not None:
-            noted.error = reply.error.code
+        if ended.error is not None:
+            noted.error = ended.error.code
             target.note(noted.error)
 
     if target.state != "ok":

@@ -44,6 +44,11 @@ def has_reference(text: str) -> bool:
     return _REFERENCE.search(text) is not None
 
 
+def is_malformed(text: str) -> bool:
+    """Whether something in `text` looks like a reference and is none."""
+    return "${" in _REFERENCE.sub("", text)
+
+
 def expandable(sections: Sections) -> Iterator[tuple[str, str]]:
     """Every text of a document in which references count, with its path: `base_url`, `url` and `secret`."""
     for name, provider in sections.providers.items():
@@ -58,7 +63,7 @@ def expandable(sections: Sections) -> Iterator[tuple[str, str]]:
 def reference_problems(sections: Sections, environ: Mapping[str, str] | None) -> Iterator[Problem]:
     """References that are malformed, forbidden or, where the environment is known, not to be resolved."""
     for path, text in expandable(sections):
-        if "${" in _REFERENCE.sub("", text):
+        if is_malformed(text):
             yield Problem(path, "a reference has the form `${NAME}` or `${NAME:-default}`")
             continue
         for match in _REFERENCE.finditer(text):

@@ -43,7 +43,7 @@ def read_yaml(text: str, problems: Problems) -> Any:
                 break
     except yaml.YAMLError as error:
         problems.add("", f"is not YAML: {_reason(error)}")
-    return builder.root
+    return {} if builder.root is None else builder.root
 
 
 class _Frame:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
-from dujiang.config.environment import STORED, UnresolvedReference, expand, has_reference
+from dujiang.config.environment import STORED, UnresolvedReference, expand, has_reference, is_malformed
 from dujiang.config.scalars import nearest
 from dujiang.config.settings import AlertSettings, Sections
 from dujiang.core.problem import Problem, at
@@ -42,8 +42,8 @@ def is_configured(provider: ProviderSettings, environ: Mapping[str, str]) -> boo
 
 
 def _resolved(text: str, environ: Environ) -> str | None:
-    """The text that is sent; None where it is not known (a stored secret, an unknown or missing variable)."""
-    if STORED.fullmatch(text) or (environ is None and has_reference(text)):
+    """The text that is sent; None where it is not known: a stored secret, a reference that leads nowhere."""
+    if STORED.fullmatch(text) or is_malformed(text) or (environ is None and has_reference(text)):
         return None
     try:
         return expand(text, environ or {})

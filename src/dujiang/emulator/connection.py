@@ -47,6 +47,8 @@ class Connection(asyncio.Protocol):
         self._steps: Iterator[Step] = iter(())
         self._keeps_alive = True
         self._timer: asyncio.TimerHandle | None = None
+        self._head_bytes = 0
+        self._is_in_body = False
         self._is_paused = False
         self._is_stalled = False
         self._is_over = False
@@ -61,10 +63,14 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._is_over:
             return
+        if not self._is_in_body:
+            self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._refuse(400)
+        if not self._is_in_body and self._head_bytes > _MAX_HEAD_BYTES:
+            self._refuse(431)
         self._serve_waiting()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio passes it)
@@ -99,17 +105,17 @@ class Connection(asyncio.Protocol):
         self._path = b""
         self._headers: dict[bytes, bytes] = {}
         self._body: list[bytes] = []
-        self._head_bytes = self._body_bytes = 0
+        self._body_bytes = 0
 
     def on_url(self, url: bytes) -> None:
         self._path += url
-        self._take_head(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers[name.lower()] = value
-        self._take_head(len(name) + len(value))
 
     def on_headers_complete(self) -> None:
+        self._head_bytes = 0
+        self._is_in_body = True
         if self._headers.get(b"expect", b"").lower() == b"100-continue" and self._play is None:
             self._transport.write(_CONTINUE)
 
@@ -120,6 +126,7 @@ class Connection(asyncio.Protocol):
             self._refuse(413)
 
     def on_message_complete(self) -> None:
+        self._is_in_body = False
         if self._is_over:
             return
         if len(self._waiting) >= _MAX_PIPELINED:
@@ -138,11 +145,6 @@ class Connection(asyncio.Protocol):
         )
 
     # answering
-
-    def _take_head(self, size: int) -> None:
-        self._head_bytes += size
-        if self._head_bytes > _MAX_HEAD_BYTES:
-            self._refuse(431)
 
     def _refuse(self, status: int) -> None:
         """End a connection whose requests cannot be read; an answer under way is broken off."""

@@ -38,7 +38,7 @@ def sample(schema: object) -> Any:
     root = _as_schema(schema)
     try:
         return _Sampler(root).value(root, 0)
-    except (TypeError, ValueError, AttributeError, IndexError, ArithmeticError) as problem:
+    except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as problem:
         raise BadSchema(f"The JSON Schema cannot be read: {problem}") from None
 
 

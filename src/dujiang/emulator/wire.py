@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from http import HTTPStatus
 
@@ -77,28 +77,28 @@ def joined(steps: Iterable[Step]) -> Iterator[Step]:
 
 def split_within_characters(steps: Iterable[Step]) -> Iterator[Step]:
     """Cut each write inside every character of several bytes, and let each piece leave by itself."""
-    for step in steps:
-        if not isinstance(step, bytes):
-            yield step
-            continue
-        for piece in _WITHIN_CHARACTER.split(step):
-            yield piece
-            yield 0.0
+    return _apart(steps, _WITHIN_CHARACTER.split, 0.0)
 
 
 def drip(steps: Iterable[Step], interval_s: float) -> Iterator[Step]:
     """Write one byte at a time."""
-    for step in steps:
-        if not isinstance(step, bytes):
-            yield step
-            continue
-        for byte in step:
-            yield bytes((byte,))
-            yield interval_s
+    return _apart(steps, lambda text: [bytes((byte,)) for byte in text], interval_s)
 
 
 def line_by_line(text: bytes, interval_s: float) -> Iterator[Step]:
     """Write a head one line at a time."""
-    for line in text.splitlines(keepends=True):
-        yield line
-        yield interval_s
+    return _apart((text,), lambda lines: lines.splitlines(keepends=True), interval_s)
+
+
+def _apart(steps: Iterable[Step], cut: Callable[[bytes], list[bytes]], interval_s: float) -> Iterator[Step]:
+    """Cut writes into pieces with a wait between any two: none after the last, for then the answer is complete."""
+    is_first = True
+    for step in steps:
+        if not isinstance(step, bytes):
+            yield step
+            continue
+        for piece in cut(step):
+            if not is_first:
+                yield interval_s
+            is_first = False
+            yield piece

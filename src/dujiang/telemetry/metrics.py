@@ -4,8 +4,10 @@ import asyncio
 import os
 import time
 from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Mapping
 
-from dujiang.core.call import Attempt, Call
+from dujiang.core.call import Call
 from dujiang.core.chat import Usage
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
@@ -62,9 +64,9 @@ class Metrics:
         self.started_at = time.monotonic()
         self.in_flight = 0
         self.unauthenticated = 0
-        self._calls: dict[tuple[str, str, str, str], int] = {}
-        self._tokens: dict[tuple[str, str], int] = {}
-        self._attempts: dict[tuple[str, str], int] = {}
+        self._calls: defaultdict[tuple[str, ...], int] = defaultdict(int)
+        self._attempts: defaultdict[tuple[str, ...], int] = defaultdict(int)
+        self._tokens: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
         self._duration = Histogram(SECONDS)
         self._overhead = Histogram(OVERHEAD_SECONDS)
         self._first_token = Histogram(SECONDS)
@@ -79,30 +81,25 @@ class Metrics:
         if call.request.stream:
             self._first_token.observe(elapsed_s)
 
-    def ended(self, call: Call, outcome: str) -> None:
-        key = (call.kind, call.model, call.provider, outcome)
-        self._calls[key] = self._calls.get(key, 0) + 1
+    def ended(self, call: Call, outcome: str, usage: Usage | None) -> None:
         self._duration.observe(time.monotonic() - call.started)
+        self._calls[call.kind, call.model, call.provider, outcome] += 1
         for attempt in call.attempts:
-            self._attempted(attempt)
+            self._attempts[attempt.target, attempt.error or "none"] += 1
+        if usage is not None:
+            spent = self._tokens[call.model]
+            spent[0] += usage.prompt_tokens
+            spent[1] += usage.completion_tokens
 
-    def spent(self, call: Call, usage: Usage) -> None:
-        tokens = self._tokens
-        for key, count in (
-            ((call.model, "prompt"), usage.prompt_tokens),
-            ((call.model, "completion"), usage.completion_tokens),
-        ):
-            tokens[key] = tokens.get(key, 0) + count
-
-    def _attempted(self, attempt: Attempt) -> None:
-        key = (attempt.target, attempt.error or "none")
-        self._attempts[key] = self._attempts.get(key, 0) + 1
+    def _tokens_by_kind(self) -> dict[tuple[str, ...], int]:
+        kinds = ("prompt", "completion")
+        return {(model, kind): n for model, spent in self._tokens.items() for kind, n in zip(kinds, spent, strict=True)}
 
     def render(self) -> str:
         """The exposition format of Prometheus, version 0.0.4."""
         values = {
             "dujiang_calls_total": _labelled(self._calls, ("endpoint", "model", "provider", "outcome")),
-            "dujiang_tokens_total": _labelled(self._tokens, ("model", "kind")),
+            "dujiang_tokens_total": _labelled(self._tokens_by_kind(), ("model", "kind")),
             "dujiang_attempts_total": _labelled(self._attempts, ("target", "error")),
             "dujiang_unauthenticated_total": [f" {self.unauthenticated}"],
             "dujiang_calls_in_flight": [f" {self.in_flight}"],
@@ -124,7 +121,7 @@ class Metrics:
         return "\n".join(lines) + "\n"
 
 
-def _labelled(counts: dict[tuple[str, ...], int], names: tuple[str, ...]) -> list[str]:
+def _labelled(counts: Mapping[tuple[str, ...], int], names: tuple[str, ...]) -> list[str]:
     lines: list[str] = []
     for key, count in sorted(counts.items()):
         labels = ",".join(f'{name}="{_escape(value)}"' for name, value in zip(names, key, strict=True))

@@ -17,15 +17,14 @@ def observe(metrics: Metrics) -> Stage:
                 reply = await handler(call)
             except BaseException as error:
                 metrics.in_flight -= 1
-                metrics.ended(call, error.code if isinstance(error, AppError) else "cancelled")
+                metrics.ended(call, error.code if isinstance(error, AppError) else "cancelled", None)
                 raise
             metrics.opened(call)
 
             def close(reply: Reply) -> None:
                 metrics.in_flight -= 1
-                metrics.ended(call, "ok" if reply.is_complete else "cut" if reply.error else "cancelled")
-                if reply.usage is not None:
-                    metrics.spent(call, reply.usage)
+                outcome = "ok" if reply.is_complete else "cut" if reply.error else "cancelled"
+                metrics.ended(call, outcome, reply.usage)
 
             reply.on_close(close)
             return reply

@@ -1,6 +1,7 @@
 """The load client must not count what is not an answer: a benchmark of errors looks fast."""
 
 import asyncio
+from typing import cast
 
 import pytest
 
@@ -22,7 +23,7 @@ class Answering(asyncio.Protocol):
         self._answer = answer
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         for byte in self._answer * data.count(b"POST"):

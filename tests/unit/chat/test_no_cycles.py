@@ -1,0 +1,43 @@
+"""A call must leave nothing for the cycle collector: its thresholds are set on that ground."""
+
+import asyncio
+import gc
+
+from dujiang.chat.dispatch import dispatch
+from dujiang.chat.pipeline import compose, parse
+from dujiang.core.call import Call, Caller, ClaimedUser, ParsedChat
+from dujiang.core.chat import ChatRequest, Chunk, Message, Usage
+from dujiang.core.reply import Reply, WholeReply
+from dujiang.routing.catalog import Catalog, Model, Target
+from dujiang.routing.stage import route
+from dujiang.telemetry.metrics import Metrics
+from dujiang.telemetry.stage import observe
+
+
+async def answer(_: Call) -> Reply:
+    return WholeReply(Chunk("hi", "stop", Usage(1, 0, 0, 1)))
+
+
+def read(_: bytes) -> ParsedChat:
+    return ParsedChat(ChatRequest("m", [Message("user", "hi")]), ClaimedUser())
+
+
+def test_a_call_leaves_no_cycles() -> None:
+    models = {"m": Model("m", "", (Target("p", "p/m", "", 1.0, answer),), "")}
+    handler = compose((observe(Metrics()), parse(), route(Catalog(models, {}, frozenset()))), dispatch(models))
+
+    async def main() -> None:
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(50):
+                call = Call("id", "chat", read, b"", Caller("k", "a", ()), 0.0, 1e9, 1)
+                reply = await handler(call)
+                assert (await anext(reply)).text == "hi"
+                reply.close()
+            del call, reply
+            assert gc.collect() == 0
+        finally:
+            gc.enable()
+
+    asyncio.run(main())

@@ -1,0 +1,93 @@
+from dujiang.config.effect import not_in_effect
+from dujiang.config.loader import read_document
+from dujiang.config.warnings import warnings
+
+
+def warned(text: str, environ=None):
+    document = read_document(text.encode())
+    return {warning.path: warning.message for warning in warnings(document, environ or {})}
+
+
+def test_warns_of_prices_that_cannot_be_used():
+    found = warned(
+        """
+        providers: {p: {kind: deepseek}}
+        models:
+          free: {targets: [{provider: p, model: x}]}
+          dollars: {price: {currency: USD, input_per_mtok: 1, output_per_mtok: 1}, targets: [{provider: p, model: x}]}
+          yuan: {price: {currency: CNY, input_per_mtok: 1, output_per_mtok: 1}, targets: [{provider: p, model: x}]}
+        """
+    )
+    assert found == {
+        "models.free": "has no price: what it costs is unknown",
+        "models.dollars.price": "is in USD, which `money.rates` does not convert",
+    }
+
+
+def test_warns_of_providers_without_use_and_models_without_credential():
+    found = warned(
+        """
+        providers:
+          idle: {kind: deepseek}
+          keyed: {kind: deepseek, credentials: [{name: a, secret: "${KEY:-}"}]}
+          open: {kind: moonshot}
+        models:
+          dead:
+            price: {currency: CNY, input_per_mtok: 0, output_per_mtok: 0}
+            targets: [{provider: keyed, model: x}]
+          alive:
+            price: {currency: CNY, input_per_mtok: 0, output_per_mtok: 0}
+            targets: [{provider: keyed, model: x}, {provider: open, model: x}]
+        """
+    )
+    assert found == {
+        "providers.idle": "no model has a target there",
+        "models.dead": "cannot be called: no credential is set for providers.keyed",
+    }
+
+
+def test_warns_of_scenes_that_will_not_read_as_meant():
+    found = warned("scenes: {s: {versions: [{version: 1, system: 'a {{ name }} b', variables: {name: {default: x}}}]}}")
+    assert set(found) == {"scenes.s.versions[0]", "scenes.s.versions[0].variables.name"}
+
+
+def test_warns_of_roles_that_miss_what_they_mean():
+    found = warned("roles: {r: {permissions: [], models: [locl, 'gpt-*'], scenes: [scene_2]}}")
+    assert set(found) == {"roles", "roles.r.permissions", "roles.r.models[0]", "roles.r.scenes[0]"}
+    assert "did you mean `local`?" in found["roles.r.models[0]"]
+
+
+def test_lists_what_is_declared_in_vain_and_only_that():
+    text = """
+    providers:
+      p: {kind: deepseek, limits: {rpm: 1}, credentials: [{name: a, secret: "secret:stored"}]}
+    models:
+      m:
+        resilience: {timeouts: {total_s: 9}, breaker: {window: 9}, balancing: {strategy: cost}}
+        targets: [{provider: p, model: x, resilience: {balancing: {strategy: least_loaded}, retry: {}}}]
+    resilience: {timeouts: {total_s: 9}, balancing: {strategy: sticky}}
+    scenes: {s: {versions: [{version: 1}, {version: 2, output_schema: {}}]}}
+    apps: {a: {limits: {tpm: 5, max_tokens: 9}, budget: {amount: 1, currency: CNY, per: day}}}
+    routes: {}
+    budgets: []
+    cors: {allow_origins: []}
+    alerts: {url: ""}
+    """
+    assert not_in_effect(read_document(text.encode())) == (
+        "providers.p.limits.rpm",
+        "providers.p.credentials[0].secret",
+        "models.m.resilience.breaker",
+        "models.m.resilience.balancing.strategy",
+        "models.m.targets[0].resilience.retry",
+        "resilience.balancing.strategy",
+        "scenes.s.versions[1].output_schema",
+        "apps.a.limits.tpm",
+        "apps.a.budget",
+    )
+
+
+def test_a_section_with_default_values_is_declared_all_the_same():
+    assert not_in_effect(read_document(b"resilience: {retry: {max_attempts: 3}}\nrecords: {}")) == (
+        "records",
+        "resilience.retry",
+    )
