@@ -207,7 +207,7 @@ class Client:
 
 def with_model(model_file, use):
     async def run():
-        model = EmbeddedModel(model_file, free_port(), KEY, context_tokens=512)
+        model = EmbeddedModel(model_file, free_port(), KEY)
         await model.start()
         try:
             await model.wait_ready(120)
@@ -235,7 +235,7 @@ def test_a_real_model_refuses_strangers_and_too_much(model_file):
         status, answer = await asyncio.to_thread(Client(model, "another-key").chat, messages=GREETING)
         assert status == 401
         assert answer["error"]["type"] == "authentication_error"
-        long = [{"role": "user", "content": "river " * 600}]
+        long = [{"role": "user", "content": "river " * 5000}]
         status, answer = await asyncio.to_thread(Client(model).chat, messages=long)
         assert status == 400
         assert answer["error"]["type"] == "exceed_context_size_error"

@@ -73,7 +73,7 @@ class Connection(asyncio.Protocol):
             self._refuse(431)
         self._serve_waiting()
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio passes it)
+    def connection_lost(self, exc: Exception | None) -> None:
         self._is_over = True
         self._open.discard(self)
         self._waiting.clear()

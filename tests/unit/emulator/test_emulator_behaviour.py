@@ -1,11 +1,22 @@
 """The script of the emulator: what is read, what is refused, and that nothing else happens."""
 
 import pytest
-from dujiang.emulator.behaviour import FAULTS, TERMS, WORDS, BadBehaviour, Behaviour, Condition, Fault, forms, parse
-from dujiang.emulator.behaviour import parse_model_name
-from dujiang.emulator.faults import FAULTS as BUILT_FAULTS
 from hypothesis import given
 from hypothesis import strategies as st
+
+from dujiang.emulator.behaviour import (
+    FAULTS,
+    TERMS,
+    WORDS,
+    BadBehaviour,
+    Behaviour,
+    Condition,
+    Fault,
+    forms,
+    parse,
+    parse_model_name,
+)
+from dujiang.emulator.faults import FAULTS as BUILT_FAULTS
 
 ERRORS = frozenset({"server_error", "429"})
 
@@ -73,7 +84,7 @@ def test_refuses(text):
 
 
 def test_refusal_lists_what_is_known():
-    with pytest.raises(BadBehaviour, match="latency=MS.*cut_mid_utf8"):
+    with pytest.raises(BadBehaviour, match=r"latency=MS.*cut_mid_utf8"):
         parse("nonsense", ERRORS)
     with pytest.raises(BadBehaviour, match="server_error"):
         parse("error=nonsense", ERRORS)

@@ -1,6 +1,7 @@
 """Which behaviour a call gets, and which script files are refused."""
 
 import pytest
+
 from dujiang.emulator.behaviour import BadBehaviour, Behaviour
 from dujiang.emulator.openai import OpenAiDialect
 from dujiang.emulator.script import BadScript, Script, load

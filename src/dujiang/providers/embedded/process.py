@@ -35,7 +35,8 @@ class EmbeddedModel:
 
     A child that dies is started again after a delay that doubles from 0.2 s to 10 s, and begins anew once a child has
     been ready for 30 s. `state`, `since` (UTC) and `reason` (why it is not ready) may be read at any time.
-    `context_tokens` is the room of one request, `slots` how many are answered at once.
+    `context_tokens` is the room of one request, `slots` how many are answered at once. `command` replaces the child's
+    command line.
     """
 
     def __init__(

@@ -76,15 +76,11 @@ def pull(
         return path
     (directory / "partial").mkdir(parents=True, exist_ok=True)
     lock = directory / "partial" / f"{model.file}.lock"
+    waiting = "Another process is pulling this model; waiting for it."
     try:
-        with locked(
-            lock, _LOCK_TIMEOUT_S, lambda: report.note("Another process is pulling this model; waiting for it.")
-        ):
-            return (
-                placed(model, directory)
-                or _adopt(model, directory)
-                or _fetch(model, directory, environ, report, free_bytes)
-            )
+        with locked(lock, _LOCK_TIMEOUT_S, lambda: report.note(waiting)):
+            present = placed(model, directory) or _adopt(model, directory)
+            return present or _fetch(model, directory, environ, report, free_bytes)
     except TimeoutError as error:
         raise PullFailed(model, f"{error}.") from error
 

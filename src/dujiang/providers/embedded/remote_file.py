@@ -46,9 +46,8 @@ class RemoteFile:
         held = held_bytes(part)
         with _open(self.url, held) as response:
             start = _start(response, held)
-            length = response.headers.get("Content-Length")
-            if length is not None and int(length) != size - start:
-                raise SourceFailed(f"it serves {start + int(length):,} bytes, the official file has {size:,}")
+            if response.length is not None and start + response.length != size:
+                raise SourceFailed(f"it serves {start + response.length:,} bytes, the official file has {size:,}")
             with part.open("r+b" if start else "wb") as file:
                 file.seek(start)
                 file.truncate()
