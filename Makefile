@@ -40,6 +40,7 @@ bench: bench-gateway ## run every benchmark; results in benchmarks/results
 
 bench-gateway: $(STAMPS)/dev ## CPU per call beside nginx and the reference prototype
 	@$(BIN)/python -m benchmarks.gateway $(ARGS)
+	@$(BIN)/python -m benchmarks.page
 
 docs: $(STAMPS)/dev ## build the documentation into site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
@@ -59,7 +60,9 @@ clean: ## remove what was built; .venv and data stay
 	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 # The path that a pull printed is remembered, so that the next start asks the file system and nobody else.
-fetch_model = [ -f "$$(cat $(STAMPS)/model 2>/dev/null)" ] || { path=$$($(BIN)/dujiang models pull) && echo "$$path" > $(STAMPS)/model; } || \
+fetch_model = path=$$(cat $(STAMPS)/model 2>/dev/null); folder=$${path%/*}; \
+	[ -f "$$path" ] && [ "$${DUJIANG_CACHE_DIR:-$$folder}" = "$$folder" ] || \
+	{ path=$$($(BIN)/dujiang models pull) && echo "$$path" > $(STAMPS)/model; } || \
 	echo "Going on without the embedded model; the next make serve tries again." >&2
 
 # ---- how .venv comes to be -------------------------------------------------------------------------------------------

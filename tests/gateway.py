@@ -99,8 +99,8 @@ class Gateway:
                 fields.setdefault("Authorization", f"Bearer {key}")
             data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
             connection.request(method or ("GET" if body is None else "POST"), path, data, fields)
-            response = connection.getresponse()
-            return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+            with connection.getresponse() as response:
+                return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
         finally:
             connection.close()
 

@@ -129,7 +129,7 @@ class ChatEndpoint:
             )
             async for chunk in reply:
                 if chunk.finish is not None:
-                    end = renderer.terminal(chunk)
+                    end = (renderer.event(chunk) if chunk.has_content else b"") + renderer.terminal(chunk)
                 else:
                     await send({"type": "http.response.body", "body": renderer.event(chunk), "more_body": True})
         except StreamBroken as error:

@@ -35,8 +35,11 @@ class Problems:
             self._found[Problem(path, message)] = None
 
     def extend(self, found: Iterable[Problem]) -> None:
+        """Add what a check finds, and let it look no further than that."""
         for problem in found:
             self.add(problem.path, problem.message)
+            if self.is_full:
+                return
 
     def refuse_if_any(self) -> None:
         """Raises `InvalidDocument` unless nothing was found."""

@@ -1,6 +1,6 @@
 """Whether what a document names exists in it."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, cast
 
@@ -54,7 +54,7 @@ def known_names(tree: Mapping[str, Any], sections: Sections) -> Known:
     return Known(**{field: names(field) for field in Known.__struct_fields__})
 
 
-def missing(name: str, known: Iterable[str], noun: str, *, path: str) -> Iterator[Problem]:
+def missing(name: str, known: Collection[str], noun: str, *, path: str) -> Iterator[Problem]:
     """A problem unless `name` is among the known."""
     if name not in known:
         yield Problem(path, f"there is no {noun} `{name}`{nearest(name, known)}")

@@ -3,7 +3,7 @@
 import difflib
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from decimal import Decimal
 from typing import Any, cast
 
@@ -12,6 +12,7 @@ from msgspec import Struct, inspect
 from dujiang.core.secret import MASK
 
 MAX_SECRET_LENGTH = 8192
+MAX_CANDIDATES = 1000
 
 _DECIMAL = re.compile(r"[-+]?[0-9]{1,18}(\.[0-9]{1,12})?")
 
@@ -65,8 +66,10 @@ def refusal(value: Any, kind: inspect.Type, notes: Notes) -> str | None:
             return None
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint at the known name most like `name`, to end a message with, or nothing."""
+def nearest(name: str, known: Collection[str]) -> str:
+    """A hint at the known name most like `name`, to end a message with, or nothing. Among very many none is sought."""
+    if len(known) > MAX_CANDIDATES:
+        return ""
     found = difflib.get_close_matches(name[:80], [each for each in known if len(each) <= 80], n=1, cutoff=0.7)
     return f"; did you mean `{found[0]}`?" if found else ""
 

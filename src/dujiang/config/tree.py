@@ -4,6 +4,8 @@ import json
 from pathlib import PurePath
 from typing import Any, Literal, NoReturn, cast
 
+from msgspec import Struct
+
 from dujiang.config.problems import Problems
 from dujiang.config.strict_yaml import MAX_DEPTH, read_yaml
 from dujiang.core.problem import at
@@ -80,31 +82,46 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(name)
 
 
+class _Place(Struct, frozen=True, gc=False):
+    """Where a value is: the key or index under which it stands, and where that is."""
+
+    key: str | int = ""
+    parent: "_Place | None" = None
+    depth: int = 0
+
+    @property
+    def path(self) -> str:
+        return at(self.parent.path, self.key) if self.parent else ""
+
+    def below(self, key: str | int) -> "_Place":
+        return _Place(key, self, self.depth + 1)
+
+
 def _walk(tree: Any, problems: Problems) -> None:
     """Find what no part of a document may be: too deep, twice the same key, text that is not Unicode."""
-    pending: list[tuple[Any, str, int]] = [(tree, "", 0)]
+    pending: list[tuple[Any, _Place]] = [(tree, _Place())]
     while pending and not problems.is_full:
-        value, path, depth = pending.pop()
-        if isinstance(value, dict | list) and depth >= MAX_DEPTH:
-            problems.add(path, f"is nested more than {MAX_DEPTH} levels deep")
+        value, place = pending.pop()
+        if isinstance(value, dict | list) and place.depth >= MAX_DEPTH:
+            problems.add(place.path, f"is nested more than {MAX_DEPTH} levels deep")
         elif isinstance(value, dict):
             for key in value.repeated if isinstance(value, _Object) else ():
-                problems.add(at(path, key), "is there twice")
+                problems.add(place.below(key).path, "is there twice")
             for key, item in cast("dict[str, Any]", value).items():
-                pending.append((item, at(path, key), depth + 1))
-                _check_text(key, path, problems)
+                _check_text(key, place, problems)
+                pending.append((item, place.below(key)))
         elif isinstance(value, list):
-            pending += ((item, at(path, n), depth + 1) for n, item in enumerate(cast("list[Any]", value)))
+            pending += ((item, place.below(n)) for n, item in enumerate(cast("list[Any]", value)))
         elif isinstance(value, str):
-            _check_text(value, path, problems)
+            _check_text(value, place, problems)
 
 
-def _check_text(text: str, path: str, problems: Problems) -> None:
+def _check_text(text: str, place: _Place, problems: Problems) -> None:
     if "\0" in text:
-        problems.add(path, "holds a NUL character")
+        problems.add(place.path, "holds a NUL character")
     if text.isascii():
         return
     try:
         text.encode()
     except UnicodeEncodeError:
-        problems.add(path, "holds half of a surrogate pair, which is no character")
+        problems.add(place.path, "holds half of a surrogate pair, which is no character")

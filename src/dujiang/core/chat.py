@@ -79,3 +79,7 @@ class Chunk(Struct):
     refusal: str | None = None
     logprobs: dict[str, Any] | None = None
     raw_finish: str | None = None
+
+    @property
+    def has_content(self) -> bool:
+        return bool(self.text or self.tool_calls or self.reasoning or self.refusal)

@@ -149,12 +149,13 @@ class StreamedReply(Reply):
         while not ready:
             if self.is_complete:
                 raise StopAsyncIteration
+            if self.error is not None:
+                raise self.error
             try:
                 await self._pull()
             except UpstreamError as error:
                 self.error = StreamBroken(error.message, reason=error.reason)
                 self.error.raw = error.raw
-                raise self.error from error
         chunk = ready.popleft()
         if chunk.finish is not None:
             self.is_complete = True

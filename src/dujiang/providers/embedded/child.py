@@ -10,7 +10,6 @@ import math
 import os
 import signal
 import sys
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +42,9 @@ def main(arguments: list[str]) -> None:
         parser.error(f"{API_KEY_VARIABLE} must hold the key that callers present")
     _end_with_parent()
     _yield_to_others()
-    engine = import_module("xllamacpp")
+    import xllamacpp  # pyright: ignore[reportMissingTypeStubs]
+
+    engine: Any = xllamacpp
     try:
         server = engine.Server(_parameters(engine, options, api_key))
     except RuntimeError as error:  # the engine has written its own reason to standard error

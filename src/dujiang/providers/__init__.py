@@ -1,0 +1,1 @@
+"""What answers a call in the end: vendors, self-hosted services, the embedded model."""
