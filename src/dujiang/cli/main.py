@@ -6,7 +6,7 @@ import typer
 
 from dujiang import __version__
 from dujiang.cli import keys, models
-
+from dujiang.cli.check import check
 from dujiang.cli.emulator import emulator
 from dujiang.cli.migrate import migrate
 from dujiang.cli.serve import serve
@@ -18,7 +18,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 
-for command in (serve, migrate, emulator):
+for command in (serve, check, migrate, emulator):
     app.command()(command)
 app.add_typer(keys.app)
 app.add_typer(models.app)

@@ -26,6 +26,8 @@ from dujiang.core.errors import (
 
 _MESSAGE_CHARS = 500
 _RETRY_AFTER_CAP_S = 24 * 3600.0
+_OPENAI_TOO_LONG = "maximum context length"
+"""Words that clients look for, since OpenAI gives the error no code of its own in every API."""
 
 _BY_CODE: dict[str, type[UpstreamError]] = {
     # OpenAI
@@ -45,6 +47,8 @@ _BY_CODE: dict[str, type[UpstreamError]] = {
     "rate_limit_exceeded": Throttled,
     "slow_down": Throttled,
     "server_is_overloaded": Unavailable,
+    # llama.cpp
+    "exceed_context_size_error": TooLong,
     # Azure OpenAI
     "deploymentnotfound": NoSuchDeployment,
     # DashScope
@@ -90,6 +94,7 @@ _BY_CODE: dict[str, type[UpstreamError]] = {
 }
 
 _BY_TEXT: tuple[tuple[str, type[UpstreamError]], ...] = (
+    ("image input is not supported", Rejected),
     ("maximum context length", TooLong),
     ("request too large for", TooLong),
     ("range of input length", TooLong),
@@ -165,6 +170,8 @@ def classify(status: int, error: VendorError, *, secret: str, retry_after_s: flo
     text = error.message.replace(secret, "***") if secret else error.message
     if issubclass(kind, Rejected):
         message = text or "The model refused the request."
+        if kind is TooLong and _OPENAI_TOO_LONG not in text.lower():
+            message = f"This model's {_OPENAI_TOO_LONG} is exceeded: {message}"
         made = kind(message, reason=error.code or error.type or None, param=error.param)
     else:
         made = kind(_SENTENCES[kind], reason=error.code or error.type or str(status), retry_after_s=retry_after_s)
@@ -179,7 +186,7 @@ def _kind_of(status: int, error: VendorError) -> type[UpstreamError]:
         if kind is not None and not (kind is Throttled and "request too large" in text):
             return kind
     for words, kind in _BY_TEXT:
-        if words in text and 400 <= status < 500:
+        if words in text:
             return kind
     return _BY_STATUS.get(status, UpstreamError)
 

@@ -4,19 +4,28 @@ import asyncio
 from time import monotonic
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from dujiang.core.call import Call
-from dujiang.core.errors import Unavailable
+from dujiang.core.chat import ChatRequest
+from dujiang.core.errors import LimitExceeded, Unavailable
 from dujiang.core.protocols import Handler
-from dujiang.core.reply import Reply
+from dujiang.core.reply import Reply, WholeReply
 from dujiang.providers.connect import DirectDialer, Origin, request_head
 from dujiang.providers.http import Pool
+from dujiang.providers.local_tools import constrain, read_tool_call
 from dujiang.providers.openai_compatible import Clocks, OpenAICompatible
 from dujiang.providers.presets import Preset
 
+MAX_AT_ONCE = 18
+"""Calls that are answered (2 slots) or wait in the engine, which itself would queue without end."""
+
+DEFAULT_MAX_TOKENS = 1024
+"""Where the caller set no limit: without one the engine goes on to the end of its context, for minutes."""
+
 _RETRY_S = 0.1
 _START_S = 20.0
-_DIALECT = Preset(renames=(("max_completion_tokens", "max_tokens"),))
+_DIALECT = Preset(renames=(("max_completion_tokens", "max_tokens"),), drops=frozenset({"parallel_tool_calls"}))
 
 
 class Embedded(Struct, frozen=True):
@@ -34,23 +43,69 @@ class Embedded(Struct, frozen=True):
         return Pool(DirectDialer(self.origin, None))
 
 
-def open_embedded(embedded: Embedded, pool: Pool, clocks: Clocks) -> Handler:
-    """A handler that asks the embedded model, and waits a while for one that is still loading."""
-    head = request_head(
-        embedded.origin,
-        "/v1/chat/completions",
-        {"Content-Type": "application/json", "Authorization": f"Bearer {embedded.api_key}"},
-    )
-    ask = OpenAICompatible(pool, head, embedded.api_key, embedded.model, clocks, _DIALECT)
+class EmbeddedModel:
+    """Asks the embedded model. Calls wait a while for one that is still loading, or being restarted."""
 
-    async def opened(call: Call) -> Reply:
+    def __init__(self, embedded: Embedded, pool: Pool, clocks: Clocks) -> None:
+        head = request_head(
+            embedded.origin,
+            "/v1/chat/completions",
+            {"Content-Type": "application/json", "Authorization": f"Bearer {embedded.api_key}"},
+        )
+        self._ask: Handler = OpenAICompatible(pool, head, embedded.api_key, embedded.model, clocks, _DIALECT)
+        self._in_flight = 0
+
+    async def __call__(self, call: Call) -> Reply:
+        if self._in_flight >= MAX_AT_ONCE:
+            raise LimitExceeded(
+                "The embedded model has too many calls waiting; try again later.", reason="queue", retry_after_s=5
+            )
+        asked = call.request
+        self._in_flight += 1
+        is_open = False
+        try:
+            call.request = _prepared(asked)
+            reply = await self._open(call)
+            is_open = True
+        finally:
+            call.request = asked
+            if not is_open:
+                self._in_flight -= 1
+        reply.on_close(self._leave)
+        return reply
+
+    def _leave(self, _: Reply) -> None:
+        self._in_flight -= 1
+
+    async def _open(self, call: Call) -> Reply:
         give_up = min(call.deadline, monotonic() + _START_S)
         while True:
             try:
-                return await ask(call)
+                reply = await self._ask(call)
             except Unavailable as error:
-                if error.reason not in ("connect", "503") or monotonic() + _RETRY_S > give_up:
+                if error.reason not in ("connect", "unavailable_error") or monotonic() + _RETRY_S > give_up:
                     raise
                 await asyncio.sleep(_RETRY_S)
+            else:
+                return await _with_tools(reply, call.request) if call.request.tools else reply
 
-    return opened
+
+def _prepared(asked: ChatRequest) -> ChatRequest:
+    """What the engine is asked: with a limit, and with tools as a whole answer that a grammar may bind."""
+    request = asked
+    if request.max_tokens is None and request.max_completion_tokens is None:
+        request = replace(request, max_tokens=DEFAULT_MAX_TOKENS)
+    return replace(constrain(request), stream=False) if request.tools else request
+
+
+async def _with_tools(reply: Reply, request: ChatRequest) -> Reply:
+    try:
+        chunk = await anext(reply)
+    finally:
+        reply.close()
+    found = read_tool_call(chunk.text, request)
+    if found is not None:
+        chunk.text = ""
+        chunk.tool_calls = [found]
+        chunk.finish = "tool_calls"
+    return WholeReply(chunk)

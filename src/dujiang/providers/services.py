@@ -8,7 +8,7 @@ from dujiang import __version__
 from dujiang.core.protocols import Handler
 from dujiang.providers.connect import Origin, dialer_for, origin_of, request_head
 from dujiang.providers.http import Pool
-from dujiang.providers.local import Embedded, open_embedded
+from dujiang.providers.local import Embedded, EmbeddedModel
 from dujiang.providers.openai_compatible import Clocks, OpenAICompatible
 from dujiang.providers.presets import PRESETS, Preset
 from dujiang.providers.settings import ProviderSettings
@@ -79,7 +79,7 @@ class EmbeddedService(Service):
         self._pool = embedded.pool()
 
     def endpoints(self, model: str, clocks: Clocks) -> tuple[Endpoint, ...]:
-        return (Endpoint("", 1.0, open_embedded(self._embedded, self._pool, clocks)),)
+        return (Endpoint("", 1.0, EmbeddedModel(self._embedded, self._pool, clocks)),)
 
     def close(self) -> None:
         self._pool.close()

@@ -1,0 +1,69 @@
+"""Tools for a model whose engine has none: a small model writes its call as JSON text, and a grammar can make it."""
+
+import re
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from dujiang.core.chat import ChatRequest
+from dujiang.core.ids import new_id
+
+_FENCE = re.compile(r"\s*```(?:json)?\s*(\{.*\})\s*```\s*\Z", re.DOTALL)
+
+
+def constrain(request: ChatRequest) -> ChatRequest:
+    """Bind the answer to a call by a JSON schema where the caller requires one; leave it free for `auto`.
+
+    `none` takes the tools away. A schema of the caller's own is left alone.
+    """
+    choice = request.tool_choice
+    if choice == "none":
+        return replace(request, tools=None, tool_choice=None)
+    names = _required(request)
+    if names is None or request.response_format is not None:
+        return replace(request, tool_choice=None)
+    calls = [
+        {
+            "type": "object",
+            "properties": {"name": {"const": tool["function"]["name"]}, "arguments": _parameters(tool)},
+            "required": ["name", "arguments"],
+            "additionalProperties": False,
+        }
+        for tool in request.tools or ()
+        if tool["function"]["name"] in names
+    ]
+    form = {"type": "json_schema", "json_schema": {"name": "call", "strict": True, "schema": {"anyOf": calls}}}
+    return replace(request, tool_choice=None, response_format=form)
+
+
+def read_tool_call(text: str, request: ChatRequest) -> dict[str, Any] | None:
+    """The call that an answer's text is, bare or in a fence, in OpenAI's form; None for any other text."""
+    fenced = _FENCE.match(text)
+    try:
+        data = msgspec.json.decode(fenced.group(1) if fenced else text)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    if not isinstance(data, dict):
+        return None
+    name, arguments = data.get("name"), data.get("arguments")
+    names = {tool["function"]["name"] for tool in request.tools or ()}
+    if name not in names or not isinstance(arguments, dict):
+        return None
+    made = {"name": name, "arguments": msgspec.json.encode(arguments).decode()}
+    return {"index": 0, "id": f"call_{new_id().replace('-', '')}", "type": "function", "function": made}
+
+
+def _required(request: ChatRequest) -> set[str] | None:
+    """The names of which one must be called; None when the model may choose."""
+    choice = request.tool_choice
+    if isinstance(choice, dict):
+        name = choice.get("function", {}).get("name")
+        return {name} if name else None
+    if choice == "required":
+        return {tool["function"]["name"] for tool in request.tools or ()}
+    return None
+
+
+def _parameters(tool: dict[str, Any]) -> dict[str, Any]:
+    return tool["function"].get("parameters") or {"type": "object"}
