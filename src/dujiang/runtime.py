@@ -4,14 +4,12 @@ from collections.abc import Callable, Mapping
 from time import time
 
 from msgspec import Struct
-from sqlalchemy.exc import SQLAlchemyError
 
 from dujiang.chat.dispatch import dispatch
 from dujiang.chat.pipeline import compose, parse
 from dujiang.chat.tasks import OpenCalls
 from dujiang.config.settings import DeclaredModel, DeclaredTarget, Document
 from dujiang.core.call import Caller, Rights
-from dujiang.core.errors import AppError
 from dujiang.core.protocols import Handler
 from dujiang.identity.authenticate import authenticate
 from dujiang.identity.key_ring import KeyRing
@@ -78,11 +76,7 @@ class Runtime:
 
     def database_state(self) -> str:
         """`ok`, or what is wrong with the database."""
-        try:
-            self._database.require_schema()
-        except (AppError, SQLAlchemyError) as error:
-            return type(error).__name__
-        return "ok"
+        return self._database.state()
 
     def close(self) -> None:
         for service in self.snapshot.services.values():

@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from dujiang.config.effect import not_in_effect
 from dujiang.config.settings import Document
 from dujiang.core.errors import Misconfigured
 from dujiang.identity.admin_key import ensure_admin
@@ -50,11 +51,13 @@ class ServeSettings(Struct, frozen=True):
 
 
 class Started(Struct, frozen=True):
-    """What to tell the operator once calls are accepted. `admin_key` is there only when it was made just now."""
+    """What to tell the operator once calls are accepted. `admin_key` is there only when it was made just now;
+    `not_in_effect` are the paths of what the document declares and this release does not act on."""
 
     url: str
     admin_key: str | None
     missing_models: tuple[str, ...]
+    not_in_effect: tuple[str, ...]
 
 
 def supervise(settings: ServeSettings, document: Document, on_started: Callable[[Started], None]) -> None:
@@ -93,7 +96,7 @@ async def _serve(
         await worker.start()
         host, port = listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
-        on_started(Started(f"http://{shown}:{port}", admin_key, missing))
+        on_started(Started(f"http://{shown}:{port}", admin_key, missing, not_in_effect(document)))
         keeper = asyncio.create_task(worker.keep(), name="keep the worker running")
         try:
             stopped = asyncio.create_task(stopping.wait(), name="wait for a signal")

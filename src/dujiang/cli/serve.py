@@ -1,20 +1,61 @@
 """`dujiang serve`: the server."""
 
-import importlib.resources
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 
 from dujiang.cli.database import DEFAULT_DATA_DIR, DatabaseUrl, DataDir
-from dujiang.config.loader import read_document
+from dujiang.config.loader import default_text, read_document
 from dujiang.config.problems import InvalidDocument
-from dujiang.core.errors import AppError, NotBuilt
+from dujiang.core.errors import AppError, Misconfigured, NotBuilt
 from dujiang.storage.database import sqlite_url
 from dujiang.supervisor import ServeSettings, Started, supervise
-from dujiang.telemetry.logging import LogFormat, configure_logging
+from dujiang.telemetry.logging import configure_logging
+
+Host = Annotated[str, typer.Option(envvar="DUJIANG_HOST", help="The address to listen on.")]
+Port = Annotated[int, typer.Option(envvar="DUJIANG_PORT", min=0, max=65535, help="0 takes a free port.")]
+Workers = Annotated[
+    int, typer.Option(envvar="DUJIANG_WORKERS", min=1, help="Worker processes; more than one needs Redis.")
+]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="DUJIANG_CONFIG",
+        exists=True,
+        dir_okay=False,
+        help="The configuration document, YAML or JSON. Without it: the embedded model and the default roles.",
+    ),
+]
+RedisUrl = Annotated[
+    str | None, typer.Option(envvar="DUJIANG_REDIS_URL", help="Shared state of several processes; not built yet.")
+]
+AdminKey = Annotated[
+    str | None,
+    typer.Option(
+        envvar="DUJIANG_ADMIN_KEY",
+        help="The admin key, 24 characters or more. Without it, one is made at the first start and printed once. "
+        "Prefer the variable: other users of the machine can see a process's arguments.",
+    ),
+]
+SecretKey = Annotated[
+    str | None,
+    typer.Option(envvar="DUJIANG_SECRET_KEY", help="What stored secrets are encrypted with: 32 characters or more."),
+]
+DrainSeconds = Annotated[
+    float, typer.Option(envvar="DUJIANG_DRAIN_S", min=0, max=3600, help="Seconds that answers get at SIGTERM.")
+]
+BodyLimit = Annotated[
+    int, typer.Option(envvar="DUJIANG_BODY_LIMIT_BYTES", min=1024, help="The largest request body, in bytes.")
+]
+OpenMetrics = Annotated[
+    bool, typer.Option("--open-metrics", envvar="DUJIANG_OPEN_METRICS", help="Serve /metrics without a key.")
+]
+LogForm = Annotated[
+    Literal["text", "json"], typer.Option(envvar="DUJIANG_LOG_FORMAT", help="`text` for people, `json` for machines.")
+]
 
 _MIN_SECRET_CHARACTERS = 32
 
@@ -22,80 +63,46 @@ _console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 
 def serve(
-    host: Annotated[str, typer.Option(envvar="DUJIANG_HOST", help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(envvar="DUJIANG_PORT", min=0, max=65535, help="0 takes a free port.")] = 8000,
-    workers: Annotated[
-        int, typer.Option(envvar="DUJIANG_WORKERS", min=1, help="Worker processes; more than one needs Redis.")
-    ] = 1,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="DUJIANG_CONFIG",
-            exists=True,
-            dir_okay=False,
-            help="The configuration document (YAML or JSON). Without it: the embedded model and the default roles.",
-        ),
-    ] = None,
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    workers: Workers = 1,
+    config: ConfigFile = None,
     data_dir: DataDir = DEFAULT_DATA_DIR,
     database_url: DatabaseUrl = None,
-    redis_url: Annotated[
-        str | None, typer.Option(envvar="DUJIANG_REDIS_URL", help="Shared state of several processes (not built yet).")
-    ] = None,
-    admin_key: Annotated[
-        str | None,
-        typer.Option(
-            envvar="DUJIANG_ADMIN_KEY",
-            help="The admin key, 24 characters or more. Without it, one is made at the first start and printed once. "
-            "Prefer the variable: other users can see the arguments of a process.",
-        ),
-    ] = None,
-    secret_key: Annotated[
-        str | None,
-        typer.Option(envvar="DUJIANG_SECRET_KEY", help="What stored secrets are encrypted with, 32 characters or more."),
-    ] = None,
-    drain_s: Annotated[
-        float, typer.Option(envvar="DUJIANG_DRAIN_S", min=0, max=3600, help="Seconds that answers get at SIGTERM.")
-    ] = 30.0,
-    body_limit_bytes: Annotated[
-        int, typer.Option(envvar="DUJIANG_BODY_LIMIT_BYTES", min=1024, help="The largest request body.")
-    ] = 16 * 1024 * 1024,
-    open_metrics: Annotated[
-        bool, typer.Option("--open-metrics", envvar="DUJIANG_OPEN_METRICS", help="Serve /metrics without a key.")
-    ] = False,
-    log_format: Annotated[
-        str, typer.Option(envvar="DUJIANG_LOG_FORMAT", help="`text` for people, `json` for machines.")
-    ] = "text",
+    redis_url: RedisUrl = None,
+    admin_key: AdminKey = None,
+    secret_key: SecretKey = None,
+    drain_s: DrainSeconds = 30.0,
+    body_limit_bytes: BodyLimit = 16 * 1024 * 1024,
+    open_metrics: OpenMetrics = False,
+    log_format: LogForm = "text",
 ) -> None:
     """Serve the API until SIGTERM or Ctrl-C.
 
     Every option is also an environment variable. Providers, models, scenes and roles are not options: they are the
     configuration document's, which `dujiang check FILE` explains.
     """
-    form: LogFormat = "json" if log_format == "json" else "text"
-    configure_logging(form)
+    configure_logging(log_format)
     try:
-        if log_format not in ("text", "json"):
-            raise NotBuilt(f"There is no log format `{log_format}`: use text or json.")
         _refuse_unbuilt(workers, redis_url, secret_key)
-        text = config.read_bytes() if config else importlib.resources.files("dujiang").joinpath("default.yaml").read_bytes()
-        document = read_document(text, environ=os.environ)
+        text = config.read_bytes() if config else default_text()
         settings = ServeSettings(
             host=host,
             port=port,
             data_dir=data_dir,
             document=text,
             database_url=database_url or sqlite_url(data_dir),
-            admin_key=admin_key or None,
+            admin_key=admin_key,
             drain_s=drain_s,
             body_limit_bytes=body_limit_bytes,
             has_open_metrics=open_metrics,
-            log_format=form,
+            log_format=log_format,
         )
-        supervise(settings, document, _announce)
+        supervise(settings, read_document(text, environ=os.environ), _announce)
     except InvalidDocument as invalid:
         for problem in invalid.problems:
             _console.print(f"  {problem}")
-        _console.print(f"{config or 'default.yaml'} cannot be used; `dujiang check FILE` explains it.")
+        _console.print(f"{config or 'default.yaml'} cannot be used; mend it with `dujiang check FILE`.")
         raise typer.Exit(1) from None
     except AppError as error:
         _console.print(f"Error: {error.message}")
@@ -108,7 +115,9 @@ def _refuse_unbuilt(workers: int, redis_url: str | None, secret_key: str | None)
     if workers > 1:
         raise NotBuilt("More than one worker needs Redis, which is not built yet: use `--workers 1`.")
     if secret_key is not None and len(secret_key) < _MIN_SECRET_CHARACTERS:
-        raise NotBuilt(f"DUJIANG_SECRET_KEY needs {_MIN_SECRET_CHARACTERS} characters or more; `openssl rand -hex 32` makes one.")
+        raise Misconfigured(
+            f"DUJIANG_SECRET_KEY needs {_MIN_SECRET_CHARACTERS} characters or more; `openssl rand -hex 32` makes one."
+        )
 
 
 def _announce(started: Started) -> None:
@@ -118,3 +127,5 @@ def _announce(started: Started) -> None:
         _console.print(f"  {started.admin_key}")
     for sentence in started.missing_models:
         _console.print(f"Note: {sentence}")
+    if started.not_in_effect:
+        _console.print(f"Declared, but not built yet and so not in effect: {', '.join(started.not_in_effect)}")

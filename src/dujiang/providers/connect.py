@@ -12,7 +12,7 @@ from urllib.request import getproxies_environment, proxy_bypass_environment
 from msgspec import Struct
 
 from dujiang.core.errors import Misconfigured
-from dujiang.providers.address import is_forbidden
+from dujiang.providers.address import is_forbidden, is_metadata
 
 _TUNNEL_HEAD_BYTES = 16 * 1024
 
@@ -80,13 +80,12 @@ class DirectDialer:
         loop = asyncio.get_running_loop()
         origin = self._origin
         found = await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
-        addresses = list(dict.fromkeys(info[4][0] for info in found))
-        if not origin.allow_private_network:
-            addresses = [address for address in addresses if not is_forbidden(ipaddress.ip_address(address))]
-            if not addresses:
-                raise Misconfigured(
-                    f"{origin.host} is in a private network; the provider needs `allow_private_network: true`."
-                )
+        is_refused = is_metadata if origin.allow_private_network else is_forbidden
+        addresses = [info[4][0] for info in found if not is_refused(ipaddress.ip_address(info[4][0]))]
+        if not addresses:
+            raise Misconfigured(
+                f"{origin.host} is in a private network; the provider needs `allow_private_network: true`."
+            )
         name = origin.host if self._tls else None
         for n, address in enumerate(addresses, start=1):
             try:

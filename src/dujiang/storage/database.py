@@ -77,6 +77,16 @@ class Database:
         )
         raise Misconfigured(f"The database {self.label} {state}. Run `dujiang migrate`.")
 
+    def state(self) -> str:
+        """`ok`, or what is wrong in a word: for health, so it never raises."""
+        try:
+            self.require_schema()
+        except Misconfigured:
+            return "schema"
+        except DBAPIError:
+            return "unavailable"
+        return "ok"
+
     def close(self) -> None:
         self._engine.dispose()
 

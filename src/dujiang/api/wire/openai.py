@@ -308,7 +308,8 @@ def render_error(error: AppError, request_id: str, call: Call | None) -> bytes:
     message = error.message
     if error.code == "unauthenticated":
         message = f"Incorrect API key provided. {message}"
-    inner = {"message": message, "type": kind, "param": error.param, "code": code or error.reason}
+    param = error.param.removeprefix("parameters.") if error.param else None
+    inner = {"message": message, "type": kind, "param": param, "code": code or error.reason}
     return _encode({"error": inner, "dujiang": {"request_id": request_id}})
 
 
