@@ -33,7 +33,7 @@ check: $(STAMPS)/dev ## what CI runs: format, lint, types, imports, docs, tests
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	$(BIN)/python -m pytest
 
 bench: bench-gateway ## run every benchmark; results in benchmarks/results
@@ -43,7 +43,7 @@ bench-gateway: $(STAMPS)/dev ## CPU per call beside nginx and the reference prot
 	@$(BIN)/python -m benchmarks.page
 
 docs: $(STAMPS)/dev ## build the documentation into site/
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "ready: site/index.html"
 
 format: $(STAMPS)/dev ## format the sources and mend what can be mended

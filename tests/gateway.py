@@ -192,7 +192,9 @@ def counters(emulator: Emulator, model: str) -> dict[str, int]:
     connection.request("GET", "/_emulator/counters")
     found = json.loads(connection.getresponse().read())
     connection.close()
-    return found["models"].get(model, {"attempts": 0, "completed": 0, "disconnected": 0, "open_streams": 0, "in_flight": 0})
+    return found["models"].get(
+        model, {"attempts": 0, "completed": 0, "disconnected": 0, "open_streams": 0, "in_flight": 0}
+    )
 
 
 def eventually(is_so: Any, timeout_s: float = 10.0) -> None:

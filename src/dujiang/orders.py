@@ -8,7 +8,8 @@ from dujiang.telemetry.logging import LogFormat
 
 class Orders(Struct, frozen=True):
     """`document` is the text of the configuration; `listener` an inherited descriptor; `embedded` where the models of
-    `local` providers listen. It goes through a pipe, since it holds keys."""
+    `local` providers listen. It goes through a pipe, since it holds keys.
+    """
 
     listener: int
     document: bytes

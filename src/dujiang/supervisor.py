@@ -52,7 +52,8 @@ class ServeSettings(Struct, frozen=True):
 
 class Started(Struct, frozen=True):
     """What to tell the operator once calls are accepted. `admin_key` is there only when it was made just now;
-    `not_in_effect` are the paths of what the document declares and this release does not act on."""
+    `not_in_effect` are the paths of what the document declares and this release does not act on.
+    """
 
     url: str
     admin_key: str | None
@@ -147,7 +148,7 @@ class Worker:
                 await self.start()
                 delay_s = _RESTART_MIN_S
             except (Misconfigured, TimeoutError, OSError) as error:
-                _log.error("the worker could not be started: %s", error)  # noqa: TRY400 - an operator needs no trace
+                _log.error("the worker could not be started: %s", error)
                 delay_s = min(delay_s * 2, _RESTART_MAX_S)
 
     async def stop(self) -> None:

@@ -17,9 +17,9 @@ import msgspec
 import uvloop
 
 from dujiang.app import Application
+from dujiang.config.effect import not_in_effect
 from dujiang.config.environment import expand
 from dujiang.config.loader import read_document
-from dujiang.config.effect import not_in_effect
 from dujiang.core.errors import ShuttingDown
 from dujiang.identity.key_ring import load_keys
 from dujiang.orders import Orders

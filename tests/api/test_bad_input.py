@@ -22,8 +22,20 @@ def openai(**changes: Any) -> dict[str, Any]:
     return {"model": "gpt-4", "messages": [{"role": "user", "content": "hi"}], **changes}
 
 
-DEEP = b'{"model":"gpt-4","parameters":{"prompt":"hi","response_format":' + b'{"a":' * 100_000 + b"1" + b"}" * 100_000 + b"}}"
-DEEP_OPENAI = b'{"model":"gpt-4","messages":[{"role":"user","content":"hi"}],"metadata":' + b'{"a":' * 100_000 + b"1" + b"}" * 100_000 + b"}"
+DEEP = (
+    b'{"model":"gpt-4","parameters":{"prompt":"hi","response_format":'
+    + b'{"a":' * 100_000
+    + b"1"
+    + b"}" * 100_000
+    + b"}}"
+)
+DEEP_OPENAI = (
+    b'{"model":"gpt-4","messages":[{"role":"user","content":"hi"}],"metadata":'
+    + b'{"a":' * 100_000
+    + b"1"
+    + b"}" * 100_000
+    + b"}"
+)
 
 NATIVE_CASES: dict[str, tuple[Any, int, str | None]] = {
     "nothing": (b"", 400, None),
@@ -49,8 +61,16 @@ NATIVE_CASES: dict[str, tuple[Any, int, str | None]] = {
     "prompt is a list": (parameters(prompt=["a"]), 400, "parameters.prompt"),
     "prompt and messages": (parameters(messages=[{"role": "user", "content": "a"}]), 400, "parameters.prompt"),
     "no messages": ({"model": "gpt-4", "parameters": {"messages": []}}, 400, "parameters.messages"),
-    "bad role": ({"model": "gpt-4", "parameters": {"messages": [{"role": "god", "content": "a"}]}}, 400, "parameters.messages[0].role"),
-    "message without content": ({"model": "gpt-4", "parameters": {"messages": [{"role": "user"}]}}, 400, "parameters.messages[0].content"),
+    "bad role": (
+        {"model": "gpt-4", "parameters": {"messages": [{"role": "god", "content": "a"}]}},
+        400,
+        "parameters.messages[0].role",
+    ),
+    "message without content": (
+        {"model": "gpt-4", "parameters": {"messages": [{"role": "user"}]}},
+        400,
+        "parameters.messages[0].content",
+    ),
     "max_tokens 0": (parameters(max_tokens=0), 400, "parameters.max_tokens"),
     "max_tokens negative": (parameters(max_tokens=-1), 400, "parameters.max_tokens"),
     "max_tokens huge": (parameters(max_tokens=10**12), 400, "parameters.max_tokens"),
@@ -64,7 +84,11 @@ NATIVE_CASES: dict[str, tuple[Any, int, str | None]] = {
     "timeout negative": (parameters(timeout_s=-5), 400, "parameters.timeout_s"),
     "stream a text": (parameters(stream="yes"), 400, "parameters.stream"),
     "no tools": (parameters(tools=[]), 400, "parameters.tools"),
-    "tool without name": (parameters(tools=[{"type": "function", "function": {}}]), 400, "parameters.tools[0].function"),
+    "tool without name": (
+        parameters(tools=[{"type": "function", "function": {}}]),
+        400,
+        "parameters.tools[0].function",
+    ),
     "variables without scene": (parameters(variables={"a": 1}), 400, "parameters.variables"),
     "typo": (parameters(temprature=1), 400, "parameters.temprature"),
     "unknown at the top": (native(stream=True), 400, "stream"),
@@ -174,7 +198,9 @@ def test_too_large_a_body(gateway: Gateway, path: str, size: int) -> None:
 
 
 def test_too_large_a_body_in_chunks(gateway: Gateway) -> None:
-    head = f"POST {NATIVE} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ADMIN_KEY}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = (
+        f"POST {NATIVE} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ADMIN_KEY}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
     with gateway.connect() as peer:
         peer.sendall(head.encode())
         received = b""
@@ -198,7 +224,17 @@ def test_wrong_method(gateway: Gateway, path: str, method: str) -> None:
 
 @pytest.mark.parametrize(
     "authorization",
-    [None, "", "Bearer", "Bearer ", "Basic abc", "Bearer dj-wrong", "Bearer ' OR 1=1 --", "Bearer \xff\xfe", "x" * 2000],
+    [
+        None,
+        "",
+        "Bearer",
+        "Bearer ",
+        "Basic abc",
+        "Bearer dj-wrong",
+        "Bearer ' OR 1=1 --",
+        "Bearer \xff\xfe",
+        "x" * 2000,
+    ],
 )
 @pytest.mark.parametrize("path", [NATIVE, OPENAI, "/v1/models", "/metrics", "/api/v1/records"])
 def test_no_key(gateway: Gateway, path: str, authorization: str | None) -> None:
@@ -219,7 +255,9 @@ def test_what_is_not_built_says_so(gateway: Gateway, path: str) -> None:
     assert answer.status == 501
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/api/v1/nothing", "/v1/nothing", "/api/v1/chat/completions/", "/%2e%2e/x"])
+@pytest.mark.parametrize(
+    "path", ["/nothing", "/api/v1/nothing", "/v1/nothing", "/api/v1/chat/completions/", "/%2e%2e/x"]
+)
 def test_nothing_there(gateway: Gateway, path: str) -> None:
     answer = gateway.ask(path)
     assert answer.status == 404

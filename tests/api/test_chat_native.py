@@ -123,7 +123,9 @@ def test_a_roles_limit_of_tokens_holds(gateway: Gateway) -> None:
 
 def test_a_scenes_variables_fill_its_places(gateway: Gateway) -> None:
     few = gateway.chat(prompt_id="scene_1").json["data"]["usage"]["prompt_tokens"]
-    more = gateway.chat(prompt_id="scene_1@1", variables={"company": "都江堰水利发展有限责任公司"}).json["data"]["usage"]
+    more = gateway.chat(prompt_id="scene_1@1", variables={"company": "都江堰水利发展有限责任公司"}).json["data"][
+        "usage"
+    ]
     assert more["prompt_tokens"] > few > gateway.chat().json["data"]["usage"]["prompt_tokens"]
 
 

@@ -156,8 +156,19 @@ def test_a_stream_that_breaks_says_so_and_is_not_done(
 @pytest.mark.parametrize(
     "behaviour",
     [
-        "ok", "ok_crlf", "ok_no_space_after_colon", "ok_no_done", "ok_comments", "ok_utf8_split", "drip_1_byte",
-        "usage_missing", "usage_zero", "usage_every_chunk", "usage_last_content_chunk", "usage_wrong", "usage_huge",
+        "ok",
+        "ok_crlf",
+        "ok_no_space_after_colon",
+        "ok_no_done",
+        "ok_comments",
+        "ok_utf8_split",
+        "drip_1_byte",
+        "usage_missing",
+        "usage_zero",
+        "usage_every_chunk",
+        "usage_last_content_chunk",
+        "usage_wrong",
+        "usage_huge",
         "json_on_stream",
     ],
 )

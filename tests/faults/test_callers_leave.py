@@ -19,7 +19,9 @@ def request(path: str, model: str, *, stream: bool) -> bytes:
         if path.startswith("/api")
         else {"model": model, "messages": [{"role": "user", "content": "hi"}], "stream": stream}
     ).encode()
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ADMIN_KEY}\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ADMIN_KEY}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
     return head.encode() + body
 
 

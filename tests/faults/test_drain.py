@@ -6,6 +6,7 @@ import signal
 import socket
 import threading
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ STREAM = (
 ).encode() + BODY
 
 
-def start(emulator: Emulator, tmp_path: Path, drain_s: float) -> object:
+def start(emulator: Emulator, tmp_path: Path, drain_s: float) -> AbstractContextManager[Gateway]:
     environ = {"OPENAI_BASE_URL": f"{emulator.url}/v1", "OPENAI_API_KEY": "sk-emulated"}
     return serving(tmp_path, MODELS, environ=environ, arguments=("--drain-s", str(drain_s)))
 

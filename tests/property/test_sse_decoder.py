@@ -1,5 +1,7 @@
 """However an event stream is cut and whatever ends its lines, the same payloads come out."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,7 +39,7 @@ def test_no_bytes_break_it(stream: bytes, cuts: list[int]) -> None:
     decoder = EventDecoder()
     found: list[bytes] = []
     edges = [0, *sorted(cut for cut in cuts if cut <= len(stream)), len(stream)]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         found += decoder.feed(stream[start:end])
     found += decoder.flush()
     whole = EventDecoder()

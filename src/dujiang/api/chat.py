@@ -5,7 +5,6 @@ rely on it being accounted for.
 """
 
 import asyncio
-import logging
 import math
 from collections.abc import Callable
 from time import monotonic
@@ -20,8 +19,6 @@ from dujiang.core.errors import AppError, MethodNotAllowed, ShuttingDown, Stream
 from dujiang.core.ids import new_id
 from dujiang.core.reply import Reply
 from dujiang.runtime import Runtime
-
-_log = logging.getLogger(__name__)
 
 
 class Renderer(Protocol):
@@ -57,6 +54,19 @@ _JSON = (b"content-type", b"application/json")
 _STREAM_FIELDS = ((b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache"))
 
 
+class Incoming:
+    """A request that is being answered: what is known of it even when it never becomes a call."""
+
+    __slots__ = ("body", "call", "id", "send", "started")
+
+    def __init__(self, send: Send) -> None:
+        self.id = new_id()
+        self.started = monotonic()
+        self.send = send
+        self.body = b""
+        self.call: Call | None = None
+
+
 class ChatEndpoint:
     """An ASGI application for `POST` of one format."""
 
@@ -69,48 +79,45 @@ class ChatEndpoint:
         peer = scope.get("peer")
         task = _task_of(peer)
         calls = self._runtime.calls
+        incoming = Incoming(send)
         calls.enter(task)
         if peer is not None:
             peer.on_gone = task.cancel
-        call = None
-        body = b""
-        id = new_id()
-        started = monotonic()
         try:
-            if scope["method"] != "POST":
-                raise MethodNotAllowed("This endpoint takes POST.")
-            fields = read_fields(scope)
-            runtime = self._runtime
-            caller = runtime.authenticate(fields.get(b"authorization"))
-            if runtime.is_draining:
-                raise ShuttingDown("The server is shutting down; try again.", retry_after_s=1)
-            body = await read_body(fields, receive, runtime.body_limit_bytes)
-            snapshot = runtime.snapshot
-            call = Call(
-                id, self._kind, self._wire.parse, body, caller, started, started + snapshot.total_s, snapshot.revision
-            )
-            reply = await snapshot.handler(call)
-            if call.request.stream:
-                await self._stream(call, reply, send, task)
-            else:
-                await self._whole(call, reply, send)
+            await self._serve(incoming, scope, receive, task)
         except AppError as error:
-            await self._refuse(error, id, call, body, send)
+            await self._refuse(incoming, error)
         except asyncio.CancelledError:
             reason = calls.reason(task)
-            if reason is None:
-                return
-            task.uncancel()
-            await self._refuse(reason, id, call, body, send)
+            if reason is not None:
+                task.uncancel()
+                await self._refuse(incoming, reason)
         except CallerGone:
-            return
-        except Exception:
-            _log.exception("a call failed on a bug of ours; its id is %s", id)
-            await _answer(send, 500, [], b'{"error":{"message":"internal error","type":"server_error"}}')
+            pass
         finally:
             if peer is not None:
                 peer.on_gone = None
             calls.leave(task)
+
+    async def _serve(self, incoming: Incoming, scope: Scope, receive: Receive, task: "asyncio.Task[None]") -> None:
+        if scope["method"] != "POST":
+            raise MethodNotAllowed("This endpoint takes POST.")
+        fields = read_fields(scope)
+        runtime = self._runtime
+        caller = runtime.authenticate(fields.get(b"authorization"))
+        if runtime.is_draining:
+            raise ShuttingDown("The server is shutting down; try again.", retry_after_s=1)
+        incoming.body = body = await read_body(fields, receive, runtime.body_limit_bytes)
+        snapshot = runtime.snapshot
+        started = incoming.started
+        deadline = started + snapshot.total_s
+        call = Call(incoming.id, self._kind, self._wire.parse, body, caller, started, deadline, snapshot.revision)
+        incoming.call = call
+        reply = await snapshot.handler(call)
+        if call.request.stream:
+            await self._stream(call, reply, incoming.send, task)
+        else:
+            await self._whole(call, reply, incoming.send)
 
     async def _whole(self, call: Call, reply: Reply, send: Send) -> None:
         try:
@@ -144,22 +151,22 @@ class ChatEndpoint:
             reply.close()
         await send({"type": "http.response.body", "body": end})
 
-    async def _refuse(self, error: AppError, id: str, call: Call | None, body: bytes, send: Send) -> None:
-        if call is None:
-            self._runtime.metrics.unauthenticated += error.status == 401
+    async def _refuse(self, incoming: Incoming, error: AppError) -> None:
+        id, call = incoming.id, incoming.call
+        self._runtime.metrics.unauthenticated += error.status == 401
         request_id = call.request_id if call is not None else id
-        if request_id is id and body:
-            request_id = _echoed(body) or id
+        if request_id is id and incoming.body:
+            request_id = _echoed(incoming.body) or id
         fields = [(b"x-request-id", header_id(request_id, id))]
         if error.retry_after_s is not None:
-            fields.append((b"retry-after", str(max(1, math.ceil(error.retry_after_s))).encode()))
+            fields.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_s))))
         if error.status == 405:
             fields.append((b"allow", b"POST"))
         if error.status == 401:
             fields.append((b"www-authenticate", b"Bearer"))
         if error.status in (401, 405, 413) or isinstance(error, ShuttingDown):
             fields.append((b"connection", b"close"))
-        await _answer(send, error.status, fields, self._wire.render_error(error, request_id, call))
+        await _answer(incoming.send, error.status, fields, self._wire.render_error(error, request_id, call))
 
 
 def _task_of(peer: Any) -> "asyncio.Task[None]":

@@ -1,4 +1,4 @@
-"""The interactive documentation at `/docs`, from our own assets, and the schema of the whole API, the data plane too."""
+"""The interactive documentation at `/docs`, from our own assets, and the schema of the whole API."""
 
 from importlib.resources import files
 from typing import Any
@@ -73,7 +73,7 @@ def _add_chat(schema: dict[str, Any]) -> None:
     names = {native.ChatBody: "NativeChat", openai.ChatBody: "OpenAIChat"}
     refs, components = msgspec.json.schema_components(list(bodies.values()), ref_template="#/components/schemas/{name}")
     schema.setdefault("components", {}).setdefault("schemas", {}).update(components)
-    security = [{"HTTPBearer": []}]
+    security: list[dict[str, list[str]]] = [{"HTTPBearer": []}]
     for (path, body), ref in zip(bodies.items(), refs, strict=True):
         schema["paths"][path] = {
             "post": {

@@ -10,7 +10,7 @@ AppError                     status  code                      retryable  hurts_
 ├ Conflict                    409    conflict
 ├ BodyTooLarge                413    body_too_large
 ├ Unprocessable               422    unprocessable
-├ LimitExceeded               429    limit_exceeded                                     (rate | tokens | concurrency | queue)
+├ LimitExceeded               429    limit_exceeded            (rate | tokens | concurrency | queue)
 ├ NotBuilt                    501    not_implemented
 ├ Misconfigured               503    misconfigured
 ├ ShuttingDown                503    shutting_down
@@ -23,7 +23,7 @@ AppError                     status  code                      retryable  hurts_
   ├ BadCredential             502    upstream_bad_credential   yes
   ├ NoSuchDeployment          502    upstream_model_missing    yes
   ├ Unavailable               503    upstream_unavailable      yes        yes
-  │ └ StaleConnection         503    upstream_unavailable      yes                      (nothing was sent back: resend at once)
+  │ └ StaleConnection         503    upstream_unavailable      yes                      (resend at once)
   ├ Timeout                   504    upstream_timeout          yes        yes
   ├ StreamBroken              502    upstream_stream_broken               yes
   └ AllAttemptsFailed          –     the last attempt's
@@ -34,7 +34,7 @@ not an AppError is a bug: it is logged with its trace and answered as a bare 500
 
 
 class AppError(Exception):
-    """An answer that is an error. `message` is one plain sentence that says what to do next; it never holds a secret."""
+    """An answer that is an error. `message` is one plain sentence that says what to do next, without any secret."""
 
     status = 500
     code = "error"
@@ -175,7 +175,7 @@ class Unavailable(UpstreamError):
 
 
 class StaleConnection(Unavailable):
-    """An idle connection turned out to be closed before any byte of an answer: nothing was served, resending is safe."""
+    """An idle connection turned out to be closed before any byte of an answer: resending is safe."""
 
     hurts_breaker = False
 

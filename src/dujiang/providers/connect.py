@@ -7,7 +7,8 @@ import socket
 import ssl
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
-from urllib.request import getproxies_environment, proxy_bypass_environment
+from urllib.request import getproxies_environment
+from urllib.request import proxy_bypass_environment as bypasses_proxy  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType] - not in typeshed
 
 from msgspec import Struct
 
@@ -57,7 +58,7 @@ def proxy_for(origin: Origin) -> Proxy | None:
     """The proxy that `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` name for an origin, if any."""
     proxies = getproxies_environment()
     address = proxies.get(origin.scheme)
-    if not address or proxy_bypass_environment(f"{origin.host}:{origin.port}", proxies):
+    if not address or bypasses_proxy(f"{origin.host}:{origin.port}", proxies):
         return None
     url = urlsplit(address if "://" in address else f"http://{address}")
     if url.scheme != "http" or not url.hostname:
@@ -81,7 +82,7 @@ class DirectDialer:
         origin = self._origin
         found = await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
         is_refused = is_metadata if origin.allow_private_network else is_forbidden
-        addresses = [info[4][0] for info in found if not is_refused(ipaddress.ip_address(info[4][0]))]
+        addresses = [address for info in found if not is_refused(ipaddress.ip_address(address := str(info[4][0])))]
         if not addresses:
             raise Misconfigured(
                 f"{origin.host} is in a private network; the provider needs `allow_private_network: true`."

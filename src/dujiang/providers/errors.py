@@ -7,7 +7,7 @@ lies: 429 can mean "no money left", 400 can mean "no money left", 401 can mean "
 from email.utils import parsedate_to_datetime
 from math import isfinite
 from time import time
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -25,6 +25,7 @@ from dujiang.core.errors import (
 )
 
 _MESSAGE_CHARS = 500
+_CODE_CHARS = 100
 _RETRY_AFTER_CAP_S = 24 * 3600.0
 _OPENAI_TOO_LONG = "maximum context length"
 """Words that clients look for, since OpenAI gives the error no code of its own in every API."""
@@ -143,29 +144,31 @@ class VendorError(msgspec.Struct, frozen=True):
 
 
 def read_error(body: bytes) -> VendorError:
-    """Understand any error body: an object, nested or flat, a list of one, a bare string, HTML, nothing. Never raises."""
+    """Understand any error body: an object, nested or flat, a list of one, a string, HTML, nothing. Never raises."""
     try:
         data: Any = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return VendorError(message=body[:_MESSAGE_CHARS].decode("utf-8", "replace").strip())
     if isinstance(data, list):
-        data = data[0] if data else ""
+        data = cast("list[Any]", data)[0] if data else ""
     if isinstance(data, dict):
-        data = data.get("error") or data
+        data = cast("dict[str, Any]", data).get("error") or cast("Any", data)
     if not isinstance(data, dict):
         return VendorError(message=str(data)[:_MESSAGE_CHARS])
-    param = data.get("param")
+    fields = cast("dict[str, Any]", data)
+    param = fields.get("param")
     return VendorError(
-        message=str(data.get("message") or "")[:_MESSAGE_CHARS],
-        type=str(data.get("type") or ""),
-        code=str(data.get("code") or ""),
+        message=str(fields.get("message") or "")[:_MESSAGE_CHARS],
+        type=str(fields.get("type") or "")[:_CODE_CHARS],
+        code=str(fields.get("code") or "")[:_CODE_CHARS],
         param=param if isinstance(param, str) else None,
     )
 
 
 def classify(status: int, error: VendorError, *, secret: str, retry_after_s: float | None = None) -> UpstreamError:
     """The error to raise for a vendor's answer. Only texts about the caller's own request are passed on, and never
-    with the credential in them; everything else becomes a sentence of ours, with the vendor's words kept in `raw`."""
+    with the credential in them; everything else becomes a sentence of ours, with the vendor's words kept in `raw`.
+    """
     kind = _kind_of(status, error)
     text = error.message.replace(secret, "***") if secret else error.message
     if issubclass(kind, Rejected):

@@ -36,7 +36,7 @@ class Exchange(asyncio.Protocol):
 
     After `Pool.send` the caller awaits `head()` or `body()`, or pulls `read()` until `b""`, and always ends with
     `release()`. `expect()` sets the moment by which progress must have been made; when it passes, whoever waits gets a
-    `Timeout` and the connection is closed. While nobody waits, our own reader is the slow one, and it has its own limit.
+    `Timeout` and the connection is closed. While nobody waits, our own reader is the slow one, with its own limit.
     """
 
     __slots__ = (

@@ -4,12 +4,21 @@ import re
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 from msgspec.structs import replace
 
 from dujiang.core.chat import ChatRequest
 from dujiang.core.ids import new_id
 
 _FENCE = re.compile(r"\s*```(?:json)?\s*(\{.*\})\s*```\s*\Z", re.DOTALL)
+
+
+class _Call(Struct):
+    name: str
+    arguments: dict[str, Any]
+
+
+_read_call = msgspec.json.Decoder(_Call).decode
 
 
 def constrain(request: ChatRequest) -> ChatRequest:
@@ -41,16 +50,12 @@ def read_tool_call(text: str, request: ChatRequest) -> dict[str, Any] | None:
     """The call that an answer's text is, bare or in a fence, in OpenAI's form; None for any other text."""
     fenced = _FENCE.match(text)
     try:
-        data = msgspec.json.decode(fenced.group(1) if fenced else text)
+        found = _read_call(fenced.group(1) if fenced else text)
     except (msgspec.DecodeError, RecursionError):
         return None
-    if not isinstance(data, dict):
+    if found.name not in {tool["function"]["name"] for tool in request.tools or ()}:
         return None
-    name, arguments = data.get("name"), data.get("arguments")
-    names = {tool["function"]["name"] for tool in request.tools or ()}
-    if name not in names or not isinstance(arguments, dict):
-        return None
-    made = {"name": name, "arguments": msgspec.json.encode(arguments).decode()}
+    made = {"name": found.name, "arguments": msgspec.json.encode(found.arguments).decode()}
     return {"index": 0, "id": f"call_{new_id().replace('-', '')}", "type": "function", "function": made}
 
 

@@ -12,6 +12,7 @@ from dujiang.core.reply import Reply, WholeReply
 from dujiang.providers.errors import classify, read_error, retry_after_s
 from dujiang.providers.http import Exchange, Pool, monotonic
 from dujiang.providers.openai_wire import (
+    StreamChoice,
     encode_request,
     estimate,
     finish_of,
@@ -115,8 +116,8 @@ class StreamedReply(Reply):
         "_finish",
         "_idle_s",
         "_is_done",
-        "_ready",
         "_raw_finish",
+        "_ready",
         "_secret",
         "_served",
         "_tokens",
@@ -199,9 +200,20 @@ class StreamedReply(Reply):
             self._served = parsed.model
         if parsed.usage is not None:
             self._usage = normalise(parsed.usage) or self._usage
-        if not parsed.choices:
-            return
-        choice = parsed.choices[0]
+        if parsed.choices:
+            self._take_choice(parsed.choices[0])
+
+    def _take_choice(self, choice: StreamChoice) -> None:
+        delta = choice.delta
+        if delta is not None:
+            reasoning = delta.reasoning_content or delta.reasoning
+            if delta.content or delta.tool_calls or reasoning or delta.refusal:
+                text = delta.content or ""
+                self._tokens += estimate_tokens(text)
+                chunk = Chunk(
+                    text, None, None, self._served, delta.tool_calls, reasoning, delta.refusal, choice.logprobs
+                )
+                self._ready.append(chunk)
         if choice.usage is not None:
             self._usage = normalise(choice.usage) or self._usage
         if choice.finish_reason:
@@ -209,16 +221,6 @@ class StreamedReply(Reply):
             self._raw_finish = choice.finish_reason
             if self._finish == "error":
                 raise Unavailable("The model's service broke off its answer.", reason=choice.finish_reason)
-        delta = choice.delta
-        if delta is None:
-            return
-        reasoning = delta.reasoning_content or delta.reasoning
-        if delta.content or delta.tool_calls or reasoning or delta.refusal:
-            text = delta.content or ""
-            self._tokens += estimate_tokens(text)
-            self._ready.append(
-                Chunk(text, None, None, self._served, delta.tool_calls, reasoning, delta.refusal, choice.logprobs)
-            )
 
     def _unreadable(self, event: bytes) -> UpstreamError:
         error = read_error(event)

@@ -47,24 +47,23 @@ class _Completion(Struct):
     usage: VendorUsage | None = None
 
 
-class _StreamChoice(Struct):
+class StreamChoice(Struct):
     delta: _Message | None = None
     finish_reason: str | None = None
     logprobs: dict[str, Any] | None = None
     usage: VendorUsage | None = None
 
 
-class _StreamEvent(Struct):
+class StreamEvent(Struct):
     model: str = ""
-    choices: list[_StreamChoice] | None = None
+    choices: list[StreamChoice] | None = None
     usage: VendorUsage | None = None
     error: Any = None
 
 
 _encode = msgspec.json.Encoder().encode
 _read_completion = msgspec.json.Decoder(_Completion).decode
-read_event = msgspec.json.Decoder(_StreamEvent).decode
-StreamEvent = _StreamEvent
+read_event = msgspec.json.Decoder(StreamEvent).decode
 
 _STREAM_USAGE = b',"stream_options":{"include_usage":true}}'
 
@@ -127,10 +126,10 @@ def read_completion(body: bytes, request: ChatRequest) -> Chunk:
         answer = _read_completion(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise UpstreamError("The model's service sent an answer that cannot be read.", reason="bad_answer") from error
-    if not answer.choices or answer.choices[0].message is None:
+    choice = answer.choices[0] if answer.choices else None
+    message = choice.message if choice is not None else None
+    if choice is None or message is None:
         raise UpstreamError("The model's service sent an answer without a message.", reason="bad_answer")
-    choice = answer.choices[0]
-    message = choice.message
     finish = finish_of(choice.finish_reason) or "unknown"
     if finish == "error":
         raise Unavailable("The model's service broke off its answer.", reason=choice.finish_reason)

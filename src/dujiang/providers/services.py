@@ -7,6 +7,7 @@ from msgspec import Struct
 from dujiang import __version__
 from dujiang.core.protocols import Handler
 from dujiang.providers.connect import Origin, dialer_for, origin_of, request_head
+from dujiang.providers.embedded.cache import explain_missing
 from dujiang.providers.http import Pool
 from dujiang.providers.local import Embedded, EmbeddedModel
 from dujiang.providers.openai_compatible import Clocks, OpenAICompatible
@@ -40,7 +41,9 @@ class Service:
 class RemoteService(Service):
     """A service that speaks the OpenAI format at some address."""
 
-    def __init__(self, name: str, base_url: str, origin: Origin, preset: Preset, secrets: Mapping[str, tuple[str, float]]):
+    def __init__(
+        self, name: str, base_url: str, origin: Origin, preset: Preset, secrets: Mapping[str, tuple[str, float]]
+    ) -> None:
         super().__init__(name)
         self._path = base_url.split("://", 1)[1].partition("/")[2].rstrip("/")
         self._origin = origin
@@ -50,7 +53,9 @@ class RemoteService(Service):
 
     def endpoints(self, model: str, clocks: Clocks) -> tuple[Endpoint, ...]:
         return tuple(
-            Endpoint(name, weight, OpenAICompatible(self._pool, self._head(secret), secret, model, clocks, self._preset))
+            Endpoint(
+                name, weight, OpenAICompatible(self._pool, self._head(secret), secret, model, clocks, self._preset)
+            )
             for name, (secret, weight) in self._secrets.items()
         )
 
@@ -92,16 +97,10 @@ def open_services(
     return {name: _open(name, settings, expand, embedded.get(name)) for name, settings in providers.items()}
 
 
-def _open(
-    name: str, settings: ProviderSettings, expand: Callable[[str], str], embedded: Embedded | None
-) -> Service:
+def _open(name: str, settings: ProviderSettings, expand: Callable[[str], str], embedded: Embedded | None) -> Service:
     if settings.kind == "local":
         if embedded is None:
-            return Service(
-                name,
-                f"The embedded model {settings.model_file or 'default'} is not on this machine: run `dujiang models pull "
-                f"{settings.model_file or 'default'}` and start again, or use a model of another provider.",
-            )
+            return Service(name, explain_missing(settings.model_file or "default"))
         return EmbeddedService(name, embedded)
     preset = PRESETS.get(settings.kind)
     if preset is None:

@@ -105,7 +105,9 @@ class Exchange:
         if self.waits_for_continue:
             self.waits_for_continue = False
             self._line.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        while not self.is_gone and not self.is_over and not self._parts and (self.has_body_to_come or self._has_read_all):
+        while (
+            not self.is_gone and not self.is_over and not self._parts and (self.has_body_to_come or self._has_read_all)
+        ):
             await self._wait()
         if self.is_gone or self.is_over:
             return _GONE
@@ -136,12 +138,12 @@ class Exchange:
         body: bytes = message.get("body", b"")
         has_more: bool = message.get("more_body", False)
         if self._fields is not None:
-            data = self._open(body, has_more, self._fields)
+            data = self._open(body, self._fields, has_more=has_more)
             self._fields = None
         elif self._is_head_only:
             data = b""
         elif self._is_chunked:
-            data = _chunk(body, has_more)
+            data = _chunk(body, has_more=has_more)
         else:
             data = body
         if data:
@@ -150,7 +152,7 @@ class Exchange:
             self.is_over = True
             self._line.finish(self)
 
-    def _open(self, body: bytes, has_more: bool, fields: list[tuple[bytes, bytes]]) -> bytes:
+    def _open(self, body: bytes, fields: list[tuple[bytes, bytes]], *, has_more: bool) -> bytes:
         """The head of the response, and with it its first part."""
         lines = [STATUS_LINES[self._status], self._line.date]
         has_length = False
@@ -176,11 +178,11 @@ class Exchange:
             lines.append(b"connection: close\r\n")
         lines.append(b"\r\n")
         if not self._is_head_only:
-            lines.append(_chunk(body, has_more) if self._is_chunked else body)
+            lines.append(_chunk(body, has_more=has_more) if self._is_chunked else body)
         return b"".join(lines)
 
 
-def _chunk(body: bytes, has_more: bool) -> bytes:
+def _chunk(body: bytes, *, has_more: bool) -> bytes:
     if has_more:
         return b"%x\r\n%b\r\n" % (len(body), body) if body else b""
     return b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if body else b"0\r\n\r\n"

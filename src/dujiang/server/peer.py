@@ -75,7 +75,12 @@ class Peer(asyncio.Protocol):
     )
 
     def __init__(
-        self, app: Application, connections: "set[Peer]", limits: PeerLimits, date: bytes, loop: asyncio.AbstractEventLoop
+        self,
+        app: Application,
+        connections: "set[Peer]",
+        limits: PeerLimits,
+        date: bytes,
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._app = app
         self._connections = connections
@@ -231,7 +236,7 @@ class Peer(asyncio.Protocol):
     async def _run(self, exchange: Exchange) -> None:
         try:
             await self._app(exchange.scope, exchange.receive, exchange.send)
-        except Exception:
+        except Exception:  # noqa: BLE001 - the last line of defence: a bug costs its own request, not the process
             _log.exception("the application failed on %s", exchange.scope["path"])
         if not exchange.is_over and not exchange.is_gone:
             if exchange.is_started:

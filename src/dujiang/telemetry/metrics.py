@@ -6,6 +6,7 @@ import time
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Mapping
+from pathlib import Path
 
 from dujiang.core.call import Call
 from dujiang.core.chat import Usage
@@ -16,7 +17,7 @@ OVERHEAD_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 
 _HELP = {
     "dujiang_calls_total": "Calls that ended, by endpoint, model, provider and outcome.",
     "dujiang_call_duration_seconds": "Seconds from the first byte of a call to its true end.",
-    "dujiang_call_overhead_seconds": "Seconds of a call, until its answer opened, that were not spent waiting for a model.",
+    "dujiang_call_overhead_seconds": "Seconds until a call's answer opened, less the wait for a model.",
     "dujiang_first_token_seconds": "Seconds until a streamed call's first token.",
     "dujiang_tokens_total": "Tokens by model and kind.",
     "dujiang_attempts_total": "Attempts at a target, by the error that ended them.",
@@ -105,7 +106,7 @@ class Metrics:
             "dujiang_calls_in_flight": [f" {self.in_flight}"],
             "dujiang_uptime_seconds": [f" {self.uptime_s:.3f}"],
             "dujiang_process_resident_bytes": [f" {_resident_bytes()}"],
-            "dujiang_process_open_descriptors": [f" {len(os.listdir('/proc/self/fd'))}"],
+            "dujiang_process_open_descriptors": [f" {sum(1 for _ in Path('/proc/self/fd').iterdir())}"],
             "dujiang_event_loop_tasks": [f" {len(asyncio.all_tasks())}"],
         }
         histograms = {
@@ -134,5 +135,5 @@ def _escape(value: str) -> str:
 
 
 def _resident_bytes() -> int:
-    with open("/proc/self/statm", encoding="ascii") as statm:
-        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from time import monotonic
+from typing import Self
 
 import pytest
 
@@ -32,7 +33,7 @@ class Service:
         self.connections = 0
         self.closed = asyncio.Event()
 
-    async def __aenter__(self) -> "Service":
+    async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
         return self

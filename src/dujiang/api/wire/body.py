@@ -3,7 +3,7 @@
 import difflib
 import re
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -71,7 +71,7 @@ def _refuse_forbidden(body: bytes) -> None:
     while todo:
         path, value = todo.pop()
         if isinstance(value, dict):
-            for name, inner in value.items():
+            for name, inner in cast("dict[str, Any]", value).items():
                 if name in FORBIDDEN_FIELDS:
                     raise InvalidRequest(
                         f"The field `{name}` is not accepted: where calls go is the operator's choice.",
@@ -81,4 +81,4 @@ def _refuse_forbidden(body: bytes) -> None:
                 if name not in _SCHEMA_FIELDS:
                     todo.append((_join(path, name), inner))
         elif isinstance(value, list):
-            todo.extend((f"{path}[{n}]", inner) for n, inner in enumerate(value))
+            todo.extend((f"{path}[{n}]", inner) for n, inner in enumerate(cast("list[Any]", value)))

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, ValidationError, convert
 
 from dujiang.core.call import SceneChoice
 from dujiang.core.chat import Message
@@ -32,6 +32,15 @@ class CacheControl(Struct, frozen=True, forbid_unknown_fields=True):
     ttl_s: Annotated[float, Meta(gt=0)] | None = None
 
 
+class _Function(Struct):
+    name: str
+
+
+class _Tool(Struct):
+    type: Literal["function"]
+    function: _Function
+
+
 def check_request_id(request_id: str | None) -> None:
     """1 to 200 printable characters, or absent. Raises `InvalidRequest`."""
     if request_id is not None and not (0 < len(request_id) <= MAX_REQUEST_ID_CHARS and request_id.isprintable()):
@@ -52,13 +61,15 @@ def check_messages(messages: list[Message], param: str) -> None:
 def check_tools(tools: list[dict[str, Any]] | None, param: str) -> None:
     """Every tool is a named function. Raises `InvalidRequest`."""
     for n, tool in enumerate(tools or ()):
-        function = tool.get("function")
-        name = function.get("name") if isinstance(function, dict) else None
-        if tool.get("type") != "function" or not isinstance(name, str) or not name:
+        try:
+            name = convert(tool, _Tool).function.name
+        except ValidationError:
+            name = ""
+        if not name:
             raise InvalidRequest("A tool is a `function` with a `name`.", param=f"{param}[{n}].function")
 
 
-def refuse_unbuilt(cache: CacheControl | None, priority: str | None, explore: bool | None, prefix: str) -> None:
+def refuse_unbuilt(prefix: str, *, cache: CacheControl | None, priority: str | None, explore: bool | None) -> None:
     """Per-call wishes whose feature is not built. What asks for nothing (`off`, `normal`) passes. Raises `NotBuilt`."""
     if cache is not None and cache.mode != "off":
         raise NotBuilt("Caching is not built yet; leave `cache` out.", param=f"{prefix}cache")

@@ -71,7 +71,7 @@ def parse(body: bytes) -> ParsedChat:
     check_request_id(asked.request_id)
     p = asked.parameters
     if p.cache is not None or p.priority is not None or p.explore is not None:
-        refuse_unbuilt(p.cache, p.priority, p.explore, "parameters.")
+        refuse_unbuilt("parameters.", cache=p.cache, priority=p.priority, explore=p.explore)
     if p.tools is not None:
         check_tools(p.tools, "parameters.tools")
     request = ChatRequest(
@@ -228,7 +228,8 @@ class _ErrorEnvelope(Struct):
 def render_error(error: AppError, request_id: str, call: Call | None) -> bytes:
     """The envelope of an error."""
     attempts = [
-        {"provider": a.provider, "target": a.target, "why": a.why, "error": a.error} for a in (call.attempts if call else ())
+        {"provider": a.provider, "target": a.target, "why": a.why, "error": a.error}
+        for a in (call.attempts if call else ())
     ]
     inner = _Error(error.code, error.reason, error.param, error.retry_after_s, attempts)
     return _encode(_ErrorEnvelope(error.status, error.message, None, inner, request_id, int(time.time())))

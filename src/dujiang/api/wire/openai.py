@@ -116,7 +116,7 @@ def parse(body: bytes) -> ParsedChat:
     check_request_id(asked.request_id)
     check_messages(asked.messages, "messages")
     check_tools(asked.tools, "tools")
-    refuse_unbuilt(asked.cache, asked.priority, asked.explore, "")
+    refuse_unbuilt("", cache=asked.cache, priority=asked.priority, explore=asked.explore)
     if asked.n not in (None, 1):
         raise InvalidRequest("`n` must be 1: one call gives one answer.", reason="unsupported_value", param="n")
     extra = {name: value for name in _PASSED_ON if (value := getattr(asked, name)) is not None}
