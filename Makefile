@@ -73,13 +73,14 @@ compile = UV_CUSTOM_COMPILE_COMMAND="make lock" $(uv) pip compile --quiet $(2) -
 # A sync removes what the lock does not name, the project itself too, so that is put back each time.
 define install
 	@echo "installing $(LOCKS)/$(1).txt into $(VENV)"
-	@$(uv) pip sync --quiet --require-hashes $(LOCKS)/$(1).txt
+	@$(uv) pip sync --quiet --require-hashes $(2) $(LOCKS)/$(1).txt
 	@$(uv) pip install --quiet --offline --no-deps --no-build-isolation --editable .
 	@mkdir -p $(STAMPS) && touch $@
 endef
 
 $(STAMPS)/runtime: $(LOCKS)/runtime.txt pyproject.toml $(STAMPS)/bootstrap
-	$(call install,runtime)
+	$(call install,runtime,--compile-bytecode)
+	@$(BIN)/python -m compileall -q src
 
 $(STAMPS)/dev: $(LOCKS)/dev.txt $(STAMPS)/runtime
 	$(call install,dev)
