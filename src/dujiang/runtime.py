@@ -10,6 +10,7 @@ from dujiang.chat.pipeline import compose, parse
 from dujiang.chat.tasks import OpenCalls
 from dujiang.config.settings import DeclaredModel, DeclaredTarget, Document
 from dujiang.core.call import Caller, Rights
+from dujiang.core.errors import AppError, Misconfigured, NotBuilt
 from dujiang.core.protocols import Handler
 from dujiang.identity.authenticate import authenticate
 from dujiang.identity.key_ring import KeyRing
@@ -111,11 +112,11 @@ def compile_snapshot(
 
 def _compile_model(name: str, settings: DeclaredModel, document: Document, services: Mapping[str, Service]) -> Model:
     targets: list[Target] = []
-    missing: list[str] = []
+    absent: list[Service] = []
     for target in settings.targets:
         service = services[target.provider]
         if service.missing:
-            missing.append(service.missing)
+            absent.append(service)
             continue
         timeouts = _timeouts(document, settings, target)
         clocks = Clocks(timeouts.connect_s, timeouts.total_s, timeouts.first_token_s, timeouts.idle_s)
@@ -125,8 +126,16 @@ def _compile_model(name: str, settings: DeclaredModel, document: Document, servi
             weight = target.weight * endpoint.weight / total_weight
             label = f"{target.provider}/{target.model}"
             targets.append(Target(target.provider, label, endpoint.credential, weight, endpoint.open))
-    sentence = f"The model {name} cannot be asked. " + " ".join(dict.fromkeys(missing))
-    return Model(name, settings.version, tuple(targets), sentence)
+    return Model(name, settings.version, tuple(targets), _missing(name, absent))
+
+
+def _missing(name: str, absent: list[Service]) -> AppError:
+    """Why a model without targets cannot be asked."""
+    reasons = " ".join(dict.fromkeys(service.missing for service in absent))
+    message = f"The model {name} cannot be asked. {reasons}"
+    if absent and all(service.is_unbuilt for service in absent):
+        return NotBuilt(message, param="model")
+    return Misconfigured(message, reason="no_usable_target", param="model")
 
 
 def _timeouts(document: Document, model: DeclaredModel, target: DeclaredTarget | None = None) -> TimeoutSettings:

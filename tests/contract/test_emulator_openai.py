@@ -499,6 +499,15 @@ def test_keys(emulator):
     assert request(emulator, "GET", "/v1/models", Authorization="")[0] == 401
 
 
+def test_no_key_at_all_is_served_as_a_server_of_ones_own_would(emulator):
+    connection = http.client.HTTPConnection(*emulator.url.removeprefix("http://").split(":"))
+    content = json.dumps({"model": "m", "messages": MESSAGES})
+    connection.request("POST", "/v1/chat/completions", content, {"Content-Type": "application/json"})
+    with connection.getresponse() as response:
+        assert response.status == 200
+    connection.close()
+
+
 def test_paths(emulator):
     assert request(emulator, "GET", "/health")[::2] == (200, b"")
     assert request(emulator, "GET", "/v1/chat/completions")[0] == 405

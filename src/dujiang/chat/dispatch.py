@@ -1,11 +1,10 @@
 """The innermost handler: interprets a plan, one attempt after another."""
 
 from collections.abc import Mapping
-from itertools import count
 from time import monotonic
 
 from dujiang.core.call import Attempt, Call
-from dujiang.core.errors import AppError, Misconfigured, Rejected, StaleConnection, UpstreamError
+from dujiang.core.errors import AppError, Rejected, StaleConnection, UpstreamError
 from dujiang.core.protocols import Handler
 from dujiang.core.reply import Reply
 from dujiang.resilience.balancer import least_loaded
@@ -14,14 +13,13 @@ from dujiang.routing.catalog import Model, Target
 
 def dispatch(models: Mapping[str, Model]) -> Handler:
     """Ask the plan's model. A connection that had gone stale is replaced once; nothing was served on it."""
-    turn = count()
 
     async def dispatched(call: Call) -> Reply:
         model = models[call.plan.steps[0].model]
         targets = model.targets
         if not targets:
-            raise Misconfigured(model.missing, reason="no_usable_target", param="model")
-        target = targets[0] if len(targets) == 1 else least_loaded(targets, next(turn))
+            raise model.missing.with_traceback(None)
+        target = targets[0] if len(targets) == 1 else least_loaded(targets)
         call.model = model.name
         call.model_version = model.version
         call.provider = target.provider

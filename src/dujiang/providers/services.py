@@ -24,11 +24,15 @@ class Endpoint(Struct, frozen=True):
 
 
 class Service:
-    """One provider. `missing` says what an operator must do before it can be asked; it is then never asked."""
+    """One provider. `missing` says what an operator must do before it can be asked; it is then never asked.
 
-    def __init__(self, name: str, missing: str = "") -> None:
+    `is_unbuilt` tells that nothing can be done: this release does not have what the document declares.
+    """
+
+    def __init__(self, name: str, missing: str = "", *, is_unbuilt: bool = False) -> None:
         self.name = name
         self.missing = missing
+        self.is_unbuilt = is_unbuilt
 
     def endpoints(self, model: str, clocks: Clocks) -> tuple[Endpoint, ...]:
         """The ways to ask for a vendor's model."""
@@ -102,18 +106,20 @@ def _open(name: str, settings: ProviderSettings, expand: Callable[[str], str], e
         if embedded is None:
             return Service(name, explain_missing(settings.model_file or "default"))
         return EmbeddedService(name, embedded)
-    preset = PRESETS.get(settings.kind)
-    if preset is None:
-        return Service(name, f"Providers of kind `{settings.kind}` are not built yet.")
-    base_url = (expand(settings.base_url) or preset.base_url).rstrip("/")
-    secrets: dict[str, tuple[str, float]] = {}
-    for credential in settings.credentials:
-        secret = expand(credential.secret.reveal())
-        if secret.startswith("secret:"):
-            return Service(name, f"The provider {name} uses a `secret:` reference, which is not built yet.")
-        if secret:
-            secrets[credential.name] = (secret, credential.weight)
+    secrets = {
+        credential.name: (secret, credential.weight)
+        for credential in settings.credentials
+        if (secret := expand(credential.secret.reveal()))
+    }
     if settings.credentials and not secrets:
         return Service(name, f"The provider {name} has no credential: give it one in `providers.{name}.credentials`.")
+    if any(secret.startswith("secret:") for secret, _ in secrets.values()):
+        return Service(
+            name, f"The provider {name} uses a `secret:` reference, which is not built yet.", is_unbuilt=True
+        )
+    preset = PRESETS.get(settings.kind)
+    if preset is None:
+        return Service(name, f"Providers of kind `{settings.kind}` are not built yet.", is_unbuilt=True)
+    base_url = (expand(settings.base_url) or preset.base_url).rstrip("/")
     origin = origin_of(base_url, allow_private_network=settings.allow_private_network)
     return RemoteService(name, base_url, origin, preset, secrets or {"": ("", 1.0)})

@@ -5,26 +5,33 @@ from typing import Protocol, TypeVar
 
 
 class Loaded(Protocol):
-    """Something with a weight and a number of calls in flight."""
+    """Something with a weight, a number of calls in flight, and the credit of its turn."""
 
     weight: float
     in_flight: int
+    credit: float
 
 
 T = TypeVar("T", bound=Loaded)
 
 
-def least_loaded(targets: Sequence[T], start: int) -> T:
-    """The target that would be the least loaded for its weight after taking one more call; ties go round by `start`.
+def least_loaded(targets: Sequence[T]) -> T:
+    """The target with the fewest calls in flight for its weight; among equals, each in turn by its weight.
 
-    Without load this serves in proportion to weight only as calls overlap; a lone caller goes round equals.
+    The turns are nginx's smooth weighted round-robin: everyone gains its weight, the richest is chosen and pays the
+    sum, so that a heavy target's turns are spread and not in a row.
     """
-    count = len(targets)
-    best = targets[start % count]
-    least = (best.in_flight + 1) / best.weight
-    for n in range(start + 1, start + count):
-        target = targets[n % count]
-        load = (target.in_flight + 1) / target.weight
-        if load < least:
-            best, least = target, load
-    return best
+    least = min(target.in_flight / target.weight for target in targets)
+    chosen: T | None = None
+    total = 0.0
+    for target in targets:
+        if target.in_flight / target.weight > least:
+            continue
+        target.credit += target.weight
+        total += target.weight
+        if chosen is None or target.credit > chosen.credit:
+            chosen = target
+    if chosen is None:
+        raise ValueError("there is no target to choose from")
+    chosen.credit -= total
+    return chosen

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from dujiang.core.call import One, Plan
+from dujiang.core.errors import AppError
 from dujiang.core.protocols import Handler
 
 
@@ -14,7 +15,7 @@ class Target:
     `state` is what calls met last; `since` when that began (ISO 8601, UTC); `reason` the code of the last failure.
     """
 
-    __slots__ = ("credential", "in_flight", "name", "open", "provider", "reason", "since", "state", "weight")
+    __slots__ = ("credential", "credit", "in_flight", "name", "open", "provider", "reason", "since", "state", "weight")
 
     def __init__(self, provider: str, name: str, credential: str, weight: float, open: Handler) -> None:
         self.provider = provider
@@ -23,6 +24,7 @@ class Target:
         self.weight = weight
         self.open = open
         self.in_flight = 0
+        self.credit = 0.0
         self.state: Literal["ok", "failing", "unused"] = "unused"
         self.since: str | None = None
         self.reason: str | None = None
@@ -37,11 +39,11 @@ class Target:
 
 
 class Model:
-    """A configured model. `missing` says what an operator must do when there is no target to ask."""
+    """A configured model. When it has no target to ask, `missing` is the error that says what an operator must do."""
 
     __slots__ = ("missing", "name", "targets", "version")
 
-    def __init__(self, name: str, version: str, targets: tuple[Target, ...], missing: str) -> None:
+    def __init__(self, name: str, version: str, targets: tuple[Target, ...], missing: AppError) -> None:
         self.name = name
         self.version = version
         self.targets = targets

@@ -7,6 +7,7 @@ from dujiang.chat.dispatch import dispatch
 from dujiang.chat.pipeline import compose, parse
 from dujiang.core.call import Call, Caller, ClaimedUser, ParsedChat
 from dujiang.core.chat import ChatRequest, Chunk, Message, Usage
+from dujiang.core.errors import Misconfigured
 from dujiang.core.reply import Reply, WholeReply
 from dujiang.routing.catalog import Catalog, Model, Target
 from dujiang.routing.stage import route
@@ -23,7 +24,7 @@ def read(_: bytes) -> ParsedChat:
 
 
 def test_a_call_leaves_no_cycles() -> None:
-    models = {"m": Model("m", "", (Target("p", "p/m", "", 1.0, answer),), "")}
+    models = {"m": Model("m", "", (Target("p", "p/m", "", 1.0, answer),), Misconfigured("none"))}
     handler = compose((observe(Metrics()), parse(), route(Catalog(models, {}, frozenset()))), dispatch(models))
 
     async def main() -> None:

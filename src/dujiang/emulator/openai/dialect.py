@@ -65,15 +65,15 @@ class OpenAiDialect:
 
 
 def _key(request: Request) -> str:
-    """The bearer's key, an empty string without one."""
-    scheme, _, key = request.headers.get(b"authorization", b"").partition(b" ")
-    return key.strip().decode("latin-1") if scheme.lower() == b"bearer" else ""
+    """The bearer's key; an empty string without a header, since self-hosted servers ask for none."""
+    header = request.headers.get(b"authorization")
+    if header is None:
+        return ""
+    scheme, _, key = header.partition(b" ")
+    return key.strip().decode("latin-1") if scheme.lower() == b"bearer" and key.strip() else _REFUSED_KEY
 
 
 def _refused_key(key: str) -> Answer | None:
-    if not key:
-        message = "You didn't provide an API key. Provide it in an Authorization header using Bearer auth."
-        return _refusal(401, message, code="invalid_api_key")
     if key == _REFUSED_KEY:
         return _refusal(401, "Incorrect API key provided: sk-inv***lid.", code="invalid_api_key")
     return None
