@@ -1,6 +1,7 @@
 """The ASGI application: data-plane paths straight to their endpoints, everything else to the management application."""
 
 from dujiang.api.chat import ChatEndpoint
+from dujiang.api.identified import Identified
 from dujiang.api.management import create_management
 from dujiang.api.request import Receive, Scope, Send
 from dujiang.api.wire import native, openai
@@ -15,7 +16,7 @@ class Application:
             "/api/v1/chat/completions": ChatEndpoint(runtime, native, "chat"),
             "/v1/chat/completions": ChatEndpoint(runtime, openai, "openai_chat"),
         }
-        self._management = create_management(runtime)
+        self._management = Identified(create_management(runtime))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         endpoint = self._endpoints.get(scope.get("path", ""))

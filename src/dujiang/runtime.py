@@ -72,6 +72,10 @@ class Runtime:
         """Who holds the key of an `Authorization` header. Raises `Unauthenticated`."""
         return authenticate(self._keys, header)
 
+    def replace_keys(self, keys: KeyRing) -> None:
+        """From now on these keys are the valid ones."""
+        self._keys = keys
+
     def rights(self, caller: Caller) -> Rights:
         return self.snapshot.rights.rights(caller, None)
 

@@ -21,6 +21,7 @@ from dujiang.config.effect import not_in_effect
 from dujiang.config.environment import expand
 from dujiang.config.loader import read_document
 from dujiang.core.errors import ShuttingDown
+from dujiang.identity.follow import follow_keys
 from dujiang.identity.key_ring import load_keys
 from dujiang.orders import Orders
 from dujiang.runtime import Runtime, compile_snapshot
@@ -45,7 +46,7 @@ def main() -> None:
     with connect(orders.database_url) as database:
         runtime = open_runtime(orders, database)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serve(runtime, orders))
+            runner.run(serve(runtime, database, orders))
 
 
 def open_runtime(orders: Orders, database: Database) -> Runtime:
@@ -71,7 +72,7 @@ def open_runtime(orders: Orders, database: Database) -> Runtime:
     )
 
 
-async def serve(runtime: Runtime, orders: Orders) -> None:
+async def serve(runtime: Runtime, database: Database, orders: Orders) -> None:
     """Serve until SIGTERM or the parent's end, then drain."""
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
@@ -84,7 +85,9 @@ async def serve(runtime: Runtime, orders: Orders) -> None:
     gc.set_threshold(*_GC_THRESHOLDS)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
+    follower = asyncio.create_task(follow_keys(database, runtime.replace_keys), name="follow keys")
     await stopping.wait()
+    follower.cancel()
     await drain(runtime, server, orders.drain_s)
     runtime.close()
 

@@ -157,7 +157,7 @@ class ChatEndpoint:
         request_id = call.request_id if call is not None else id
         if request_id is id and incoming.body:
             request_id = _echoed(incoming.body) or id
-        fields = [(b"x-request-id", header_id(request_id, id))]
+        fields = [(b"x-request-id", header_id(request_id, id)), _overhead(incoming.started, call)]
         if error.retry_after_s is not None:
             fields.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_s))))
         if error.status == 405:
@@ -178,11 +178,13 @@ def _task_of(peer: Any) -> "asyncio.Task[None]":
 
 
 def _call_fields(call: Call) -> list[tuple[bytes, bytes]]:
-    overhead_ms = (monotonic() - call.started - call.upstream_s) * 1000
-    return [
-        (b"x-request-id", header_id(call.request_id, call.id)),
-        (b"x-dujiang-overhead-ms", b"%.2f" % overhead_ms),
-    ]
+    return [(b"x-request-id", header_id(call.request_id, call.id)), _overhead(call.started, call)]
+
+
+def _overhead(started: float, call: Call | None) -> tuple[bytes, bytes]:
+    """The time so far that was not spent waiting for a model."""
+    spent_s = monotonic() - started - (call.upstream_s if call is not None else 0.0)
+    return (b"x-dujiang-overhead-ms", b"%.2f" % (spent_s * 1000))
 
 
 async def _answer(send: Send, status: int, fields: list[tuple[bytes, bytes]], body: bytes) -> None:

@@ -6,20 +6,19 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from dujiang.api.request import header_id
 from dujiang.api.wire import native, openai
 from dujiang.core.errors import AppError, InvalidRequest, MethodNotAllowed, NotFound, Unprocessable
-from dujiang.core.ids import new_id
 
 
-def answer_error(path: str, error: AppError, headers: dict[str, str] | None = None) -> Response:
+def answer_error(request: Request, error: AppError, headers: dict[str, str] | None = None) -> Response:
     """An error in OpenAI's body under `/v1/`, in the native envelope everywhere else."""
-    id = new_id()
-    wire: Any = openai if path.startswith("/v1/") else native
-    fields = {"X-Request-Id": header_id(id, id).decode(), **(headers or {})}
+    wire: Any = openai if request.scope["path"].startswith("/v1/") else native
+    fields = dict(headers or {})
     if error.status == 401:
         fields["WWW-Authenticate"] = "Bearer"
-    return Response(wire.render_error(error, id, None), error.status, fields, "application/json")
+    return Response(
+        wire.render_error(error, request.scope["request_id"], None), error.status, fields, "application/json"
+    )
 
 
 def install_error_handlers(app: FastAPI) -> None:
@@ -27,21 +26,20 @@ def install_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(AppError)
     async def app_error(request: Request, error: AppError) -> Response:
-        return answer_error(request.scope["path"], error)
+        return answer_error(request, error)
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
-        path: str = request.scope["path"]
         if error.status_code == 404:
-            return answer_error(path, NotFound("There is nothing at this address; see /docs for what there is."))
+            return answer_error(request, NotFound("There is nothing at this address; see /docs for what there is."))
         if error.status_code == 405:
             refused = MethodNotAllowed("This address does not take that method; see /docs.")
-            return answer_error(path, refused, dict(error.headers or {}))
-        return answer_error(path, InvalidRequest(str(error.detail)))
+            return answer_error(request, refused, dict(error.headers or {}))
+        return answer_error(request, InvalidRequest(str(error.detail)))
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         where, *path = first["loc"]
         kind = Unprocessable if where == "body" else InvalidRequest
-        return answer_error(request.scope["path"], kind(f"{first['msg']}.", param=".".join(map(str, path)) or None))
+        return answer_error(request, kind(f"{first['msg']}.", param=".".join(map(str, path)) or None))

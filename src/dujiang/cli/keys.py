@@ -14,7 +14,7 @@ _WIDTH = 1_000  # wider than any row: the terminal may wrap a line, but an id is
 
 app = typer.Typer(
     name="keys",
-    help="API keys. A running server takes a change up at its next start.",
+    help="API keys. A running server takes a change up within a second.",
     no_args_is_help=True,
 )
 

@@ -59,7 +59,8 @@ LogForm = Annotated[
 
 _MIN_SECRET_CHARACTERS = 32
 
-_console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+_out = Console(highlight=False, markup=False, soft_wrap=True)
+_err = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 
 def serve(
@@ -101,11 +102,11 @@ def serve(
         supervise(settings, read_document(text, environ=os.environ), _announce)
     except InvalidDocument as invalid:
         for problem in invalid.problems:
-            _console.print(f"  {problem}")
-        _console.print(f"{config or 'default.yaml'} cannot be used; mend it with `dujiang check FILE`.")
+            _err.print(f"  {problem}")
+        _err.print(f"{config or 'default.yaml'} cannot be used; mend it with `dujiang check FILE`.")
         raise typer.Exit(1) from None
     except AppError as error:
-        _console.print(f"Error: {error.message}")
+        _err.print(f"Error: {error.message}")
         raise typer.Exit(1) from None
 
 
@@ -121,11 +122,11 @@ def _refuse_unbuilt(workers: int, redis_url: str | None, secret_key: str | None)
 
 
 def _announce(started: Started) -> None:
-    _console.print(f"Dujiang serves on {started.url}  (documentation: {started.url}/docs)")
+    _out.print(f"Dujiang serves on {started.url}  (documentation: {started.url}/docs)")
     if started.admin_key is not None:
-        _console.print("Admin key, shown this once and stored only as a hash:")
-        _console.print(f"  {started.admin_key}")
+        _out.print("Admin key, shown this once and stored only as a hash:")
+        _out.print(f"  {started.admin_key}")
     for sentence in started.missing_models:
-        _console.print(f"Note: {sentence}")
+        _out.print(f"Note: {sentence}")
     if started.not_in_effect:
-        _console.print(f"Declared, but not built yet and so not in effect: {', '.join(started.not_in_effect)}")
+        _out.print(f"Declared, but not built yet and so not in effect: {', '.join(started.not_in_effect)}")

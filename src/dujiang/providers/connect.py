@@ -28,9 +28,17 @@ class Origin(Struct, frozen=True):
 
     @property
     def authority(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
         is_default = self.port == {"http": 80, "https": 443}[self.scheme]
-        return host if is_default else f"{host}:{self.port}"
+        return self._host if is_default else self.full_authority
+
+    @property
+    def full_authority(self) -> str:
+        """The authority with its port, even the default one, as `CONNECT` wants it."""
+        return f"{self._host}:{self.port}"
+
+    @property
+    def _host(self) -> str:
+        return f"[{self.host}]" if ":" in self.host else self.host
 
 
 class Proxy(Struct, frozen=True):
@@ -113,7 +121,7 @@ class TunnelDialer:
         tunnel = _Tunnel(loop)
         transport, _ = await loop.create_connection(lambda: tunnel, self._proxy.host, self._proxy.port)
         try:
-            authority = f"{self._origin.host}:{self._origin.port}"
+            authority = self._origin.full_authority
             fields = [f"CONNECT {authority} HTTP/1.1", f"Host: {authority}"]
             if self._proxy.authorization:
                 fields.append(f"Proxy-Authorization: {self._proxy.authorization}")
@@ -174,14 +182,18 @@ def dialer_for(origin: Origin) -> Dialer:
     return TunnelDialer(origin, proxy, tls) if proxy else DirectDialer(origin, tls)
 
 
-def request_head(origin: Origin, path: str, fields: dict[str, str]) -> bytes:
+def request_head(origin: Origin, path: str, fields: dict[str, str], proxy: Proxy | None = None) -> bytes:
     """The head of a POST up to and including `Content-Length: `; the caller appends length, blank line and body.
 
+    A `proxy` on the way to a plain HTTP origin forwards the request: it wants the absolute form, and its own password.
     Raises `ValueError` when a field could start another line.
     """
-    is_forwarded = origin.scheme == "http" and proxy_for(origin) is not None
-    target = f"http://{origin.authority}{path}" if is_forwarded else path
-    lines = [f"POST {target} HTTP/1.1", f"Host: {origin.authority}"]
+    if proxy is None or origin.scheme == "https":
+        lines = [f"POST {path} HTTP/1.1", f"Host: {origin.authority}"]
+    else:
+        lines = [f"POST http://{origin.authority}{path} HTTP/1.1", f"Host: {origin.authority}"]
+        if proxy.authorization:
+            lines.append(f"Proxy-Authorization: {proxy.authorization}")
     lines += [f"{name}: {value}" for name, value in fields.items()]
     if not all(line.isprintable() and line.isascii() for line in lines):
         raise ValueError("a header field holds a control character or is not ASCII")

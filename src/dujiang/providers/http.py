@@ -4,6 +4,7 @@ It follows no redirect, decodes no content encoding and reuses a connection only
 """
 
 import asyncio
+import ssl
 import time
 from collections import deque
 
@@ -231,14 +232,13 @@ class Exchange(asyncio.Protocol):
         if not self._is_busy:
             self.abort()
             return
-        if self.status == 0 or self._is_informational:
-            self._head_bytes += len(data)
+        self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._reject("sent something that is not HTTP")
             return
-        if self.status == 0 and self._head_bytes > self._pool.limits.head_bytes:
+        if self._head_bytes > self._pool.limits.head_bytes:
             self._reject("sent too long a head")
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -246,13 +246,13 @@ class Exchange(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._pool.forget()
+        self._pool.forget(self)
         if not self._is_busy or self._is_complete:
             return
         if self._is_until_close and exc is None:
             self._is_complete = True
             self._wake()
-        elif self._head_bytes == 0 and self._served > 1:
+        elif self.status == 0 and self._head_bytes == 0 and self._served > 1:
             self._pool.drop_idle()
             self._fail(StaleConnection("An idle connection to the model's service had been closed."))
         else:
@@ -266,8 +266,8 @@ class Exchange(asyncio.Protocol):
             self._keeps_alive = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._is_complete:
-            return
+        if self._is_complete or self.status:
+            return  # of the next answer, or a trailer
         self.headers.append((name.lower(), value))
         self._field_bytes += len(name) + len(value)
         limits = self._pool.limits
@@ -283,6 +283,7 @@ class Exchange(asyncio.Protocol):
             self.headers = []
             return
         self.status = status
+        self._head_bytes = 0
         self._keeps_alive = self._parser.should_keep_alive()
         if not self._keeps_alive:
             names = {name for name, _ in self.headers}
@@ -293,6 +294,7 @@ class Exchange(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         if self._is_complete:
             return
+        self._head_bytes = 0
         self._parts.append(body)
         self._buffered += len(body)
         if self._wants == _DATA:
@@ -307,7 +309,7 @@ class Exchange(asyncio.Protocol):
         if self._is_informational:
             self._is_informational = False
             return
-        if self._is_complete:
+        if self._is_complete or self._error is not None:
             return
         self._is_complete = True
         self._wake()
@@ -319,7 +321,7 @@ class Pool:
     def __init__(self, dialer: Dialer, limits: WireLimits = WireLimits()) -> None:
         self._dialer = dialer
         self._idle: deque[Exchange] = deque()
-        self._open = 0
+        self._open: set[Exchange] = set()
         self._is_closed = False
         self.limits = limits
 
@@ -347,8 +349,8 @@ class Pool:
         while idle and (not idle[0].is_usable or now - idle[0].idle_since > self.limits.keep_alive_s):
             idle.popleft().abort()
 
-    def forget(self) -> None:
-        self._open -= 1
+    def forget(self, exchange: Exchange) -> None:
+        self._open.discard(exchange)
 
     def drop_idle(self) -> None:
         while self._idle:
@@ -370,11 +372,10 @@ class Pool:
         return None
 
     async def _dial(self, timeout_s: float) -> Exchange:
-        if self._open >= self.limits.connections:
+        if len(self._open) >= self.limits.connections:
             raise Unavailable("Too many connections to the model's service are open.", reason="connections")
-        loop = asyncio.get_running_loop()
-        self._open += 1
-        exchange = Exchange(self, loop)
+        exchange = Exchange(self, asyncio.get_running_loop())
+        self._open.add(exchange)
         is_connected = False
         try:
             async with asyncio.timeout(timeout_s):
@@ -382,9 +383,11 @@ class Pool:
             is_connected = True
         except TimeoutError as error:
             raise Timeout("Connecting to the model's service took too long.", reason="connect") from error
-        except OSError as error:
+        except ssl.SSLError as error:
+            raise Unavailable("The model's service cannot prove over TLS who it is.", reason="tls") from error
+        except (OSError, UnicodeError) as error:
             raise Unavailable("The model's service does not accept connections.", reason="connect") from error
         finally:
             if not is_connected:
-                self._open -= 1
+                self.forget(exchange)
         return exchange

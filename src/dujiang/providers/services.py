@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from dujiang import __version__
 from dujiang.core.protocols import Handler
-from dujiang.providers.connect import Origin, dialer_for, origin_of, request_head
+from dujiang.providers.connect import Origin, dialer_for, origin_of, proxy_for, request_head
 from dujiang.providers.embedded.cache import explain_missing
 from dujiang.providers.http import Pool
 from dujiang.providers.local import Embedded, EmbeddedModel
@@ -76,7 +76,7 @@ class RemoteService(Service):
         }
         if secret:
             fields["Authorization"] = f"Bearer {secret}"
-        return request_head(self._origin, path, fields)
+        return request_head(self._origin, path, fields, proxy_for(self._origin))
 
 
 class EmbeddedService(Service):

@@ -11,6 +11,12 @@ STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".enc
 
 _GONE: Message = {"type": "http.disconnect"}
 _BODYLESS = frozenset({204, 304})
+_END_OF_HEAD = {
+    (True, False): b"\r\n",
+    (True, True): b"connection: keep-alive\r\n\r\n",  # HTTP/1.0 goes on only where it is told so
+    (False, False): b"connection: close\r\n\r\n",
+    (False, True): b"connection: close\r\n\r\n",
+}
 
 
 class Line(Protocol):
@@ -129,6 +135,8 @@ class Exchange:
     async def send(self, message: Message) -> None:
         """Take a response's head, or write a part of its body. Waits while the peer does not read."""
         if message["type"] == "http.response.start":
+            if self.is_started:
+                raise RuntimeError("the response has been started already")
             self._status = message["status"]
             self._fields = message.get("headers", [])
             return
@@ -174,9 +182,7 @@ class Exchange:
             else:
                 self._is_chunked = True
                 lines.append(b"transfer-encoding: chunked\r\n")
-        if not self.keeps_alive:
-            lines.append(b"connection: close\r\n")
-        lines.append(b"\r\n")
+        lines.append(_END_OF_HEAD[self.keeps_alive, self.is_http_1_0])
         if not self._is_head_only:
             lines.append(_chunk(body, has_more=has_more) if self._is_chunked else body)
         return b"".join(lines)

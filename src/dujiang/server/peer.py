@@ -65,6 +65,7 @@ class Peer(asyncio.Protocol):
         "_loop",
         "_parser",
         "_queue",
+        "_refusal",
         "_server",
         "_since",
         "_task",
@@ -93,7 +94,8 @@ class Peer(asyncio.Protocol):
         self._drained: asyncio.Future[None] | None = None
         self._fields: list[tuple[bytes, bytes]] = []
         self._url = b""
-        self._head_bytes = 0
+        self._head_bytes = 0  # also of trailers and chunk sizes: whatever came since the last part of a body
+        self._refusal = 0
         self._is_in_head = True
         self._is_lingering = False
         self._is_reading_paused = False
@@ -111,20 +113,43 @@ class Peer(asyncio.Protocol):
         self._connections.add(self)
 
     def data_received(self, data: bytes) -> None:
-        if self._is_lingering:
+        if self._is_lingering or self._refusal:
             return
-        if self._is_in_head:
-            self._head_bytes += len(data)
+        self._head_bytes += len(data)
         try:
-            self._parser.feed_data(data)
+            self._feed(data)
         except httptools.HttpParserCallbackError as error:
             cause = error.__context__ or error.__cause__
             self._refuse(cause.status if isinstance(cause, BadRequest) else 400)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+        except httptools.HttpParserError:
             self._refuse(400)
         else:
-            if self._is_in_head and self._head_bytes > self._limits.head_bytes:
+            if self._head_bytes > self._limits.head_bytes:
                 self._refuse(431)
+
+    def _feed(self, data: bytes) -> None:
+        while True:
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade as offer:
+                data = self._without_offer() + data[offer.args[0] :]
+                self._parser = httptools.HttpRequestParser(self)
+            else:
+                return
+
+    def _without_offer(self) -> bytes:
+        """The head just read without its offer of another protocol, which we ignore (RFC 9110 §7.8).
+
+        The parser would leave the body to that protocol. Java's client offers h2c with every first request.
+        """
+        parser = self._parser
+        lines = [b"%b %b HTTP/%b" % (parser.get_method(), self._url, parser.get_http_version().encode())]
+        for name, value in self._fields:
+            if name == b"connection":
+                lines.append(b"connection: close" if b"close" in value.lower() else b"connection: keep-alive")
+            elif name != b"upgrade":
+                lines.append(name + b": " + value)
+        return b"\r\n".join([*lines, b"", b""])
 
     def eof_received(self) -> bool:
         return False
@@ -161,14 +186,20 @@ class Peer(asyncio.Protocol):
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._is_in_head:
+            return  # RFC 9110 §6.5.1: a trailer is no header
         if len(self._fields) >= self._limits.header_fields:
             raise BadRequest(431)
         self._fields.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
+        parser = self._parser
+        if parser.should_upgrade():
+            if parser.get_method() == b"CONNECT":
+                raise BadRequest(400)
+            return
         self._is_in_head = False
         self._head_bytes = 0
-        parser = self._parser
         version = parser.get_http_version()
         exchange = Exchange(
             self, self._scope(version), keeps_alive=parser.should_keep_alive(), is_http_1_0=version == "1.0"
@@ -181,6 +212,8 @@ class Peer(asyncio.Protocol):
                 exchange.waits_for_continue = True
         if hosts != 1 and (hosts or version == "1.1"):
             raise BadRequest(400)
+        if version != "1.1" and any(name == b"transfer-encoding" for name, _ in self._fields):
+            raise BadRequest(400)  # RFC 9112 §6.1: its framing cannot be trusted
         if self._exchange is None:
             self._start(exchange)
         else:
@@ -188,6 +221,7 @@ class Peer(asyncio.Protocol):
             self.pause_reading()
 
     def on_body(self, body: bytes) -> None:
+        self._head_bytes = 0
         exchange = self._newest()
         if not exchange.is_over:
             exchange.feed(body)
@@ -195,7 +229,10 @@ class Peer(asyncio.Protocol):
                 self.pause_reading()
 
     def on_message_complete(self) -> None:
+        if self._is_in_head:
+            return
         self._is_in_head = True
+        self._head_bytes = 0
         self._newest().end_body()
 
     def _newest(self) -> Exchange:
@@ -242,7 +279,7 @@ class Peer(asyncio.Protocol):
             if exchange.is_started:
                 self._transport.abort()
             else:
-                self._refuse(500)
+                self._end_with(500)
 
     def finish(self, exchange: Exchange) -> None:
         """Go on with the next request, or close: gently, when the peer has still a body to send."""
@@ -254,11 +291,29 @@ class Peer(asyncio.Protocol):
             self._transport.close()
         elif self._queue:
             self._start(self._queue.popleft())
+        elif self._refusal:
+            self._end_with(self._refusal)
         else:
             self.resume_reading()
 
     def _refuse(self, status: int) -> None:
-        """Answer what is no proper request, without the application, and close."""
+        """Take in nothing more of what is no proper request. Its answer comes after those that are due before it."""
+        self._refusal = status
+        if self._queue and self._queue[-1].has_body_to_come:
+            self._queue.pop()
+        exchange = self._exchange
+        if exchange is None:
+            self._end_with(status)
+        elif exchange.has_body_to_come:
+            exchange.disconnect()
+            self._exchange = None
+            if exchange.is_started:
+                self._transport.abort()
+            else:
+                self._end_with(status)
+
+    def _end_with(self, status: int) -> None:
+        """Answer without the application, and close."""
         if not self._transport.is_closing():
             self.write(b"%bcontent-length: 0\r\nconnection: close\r\n\r\n" % STATUS_LINES[status])
             self._linger()

@@ -29,6 +29,8 @@ _HELP = {
     "dujiang_event_loop_tasks": "Tasks of this process's event loop.",
 }
 
+_PROC = Path("/proc/self")
+
 METRICS = tuple(_HELP)
 """Every metric's name; the documentation lists them all."""
 
@@ -105,8 +107,8 @@ class Metrics:
             "dujiang_unauthenticated_total": [f" {self.unauthenticated}"],
             "dujiang_calls_in_flight": [f" {self.in_flight}"],
             "dujiang_uptime_seconds": [f" {self.uptime_s:.3f}"],
-            "dujiang_process_resident_bytes": [f" {_resident_bytes()}"],
-            "dujiang_process_open_descriptors": [f" {sum(1 for _ in Path('/proc/self/fd').iterdir())}"],
+            "dujiang_process_resident_bytes": _resident_bytes(),
+            "dujiang_process_open_descriptors": _open_descriptors(),
             "dujiang_event_loop_tasks": [f" {len(asyncio.all_tasks())}"],
         }
         histograms = {
@@ -134,6 +136,15 @@ def _escape(value: str) -> str:
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
-def _resident_bytes() -> int:
-    pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
+def _resident_bytes() -> list[str]:
+    """A sample where the system has `/proc`, none elsewhere."""
+    statm = _PROC / "statm"
+    if not statm.exists():
+        return []
+    return [f" {int(statm.read_text('ascii').split()[1]) * os.sysconf('SC_PAGE_SIZE')}"]
+
+
+def _open_descriptors() -> list[str]:
+    """A sample where the system has `/proc`, none elsewhere."""
+    descriptors = _PROC / "fd"
+    return [f" {sum(1 for _ in descriptors.iterdir())}"] if descriptors.exists() else []
