@@ -105,6 +105,7 @@ async def _serve(
             stopped.cancel()
         finally:
             keeper.cancel()
+            listener.close()
             await worker.stop()
 
 

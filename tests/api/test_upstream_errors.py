@@ -151,6 +151,7 @@ def test_a_stream_that_breaks_says_so_and_is_not_done(
     if path.startswith("/api"):
         assert last["code"] >= 400
         assert last["error"]["type"] == "upstream_stream_broken"
+        assert last["error"]["attempts"][0]["error"] == "upstream_stream_broken"
 
 
 @pytest.mark.parametrize(

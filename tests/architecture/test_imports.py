@@ -1,11 +1,12 @@
 """The direction of imports, as `pyproject.toml` draws it."""
 
+import subprocess
+import sys
 from pathlib import Path
 
-import pytest
-from importlinter import cli
 
-
-def test_imports_point_one_way(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(root)
-    assert cli.lint_imports(config_filename="pyproject.toml", no_cache=True) == cli.EXIT_STATUS_SUCCESS
+def test_imports_point_one_way(root: Path) -> None:
+    """In a process of its own: the linter silences every logger of the one it runs in."""
+    check = "from importlinter import cli; raise SystemExit(cli.lint_imports(no_cache=True))"
+    run = subprocess.run([sys.executable, "-c", check], cwd=root, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout

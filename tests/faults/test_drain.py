@@ -62,6 +62,19 @@ def test_200_open_streams_each_end_with_an_event(emulator: Emulator, tmp_path: P
     eventually(lambda: counters(emulator, "lab-7b-chat")["open_streams"] == 0)
 
 
+def test_new_callers_are_refused_while_old_answers_finish(emulator: Emulator, tmp_path: Path) -> None:
+    with start(emulator, tmp_path, 20) as gateway, behaving(emulator, "lab-7b-chat", "chunks=40;chunk_interval=100"):
+        with gateway.connect() as peer:
+            peer.sendall(STREAM)
+            assert peer.recv(20)
+            gateway.process.send_signal(signal.SIGTERM)
+            eventually(lambda: _is_refused(gateway), 10)
+            answers: list[bytes] = []
+            read_all(peer, answers)
+        assert gateway.process.wait(30) == 0
+    assert b"data: [DONE]" in answers[0]
+
+
 def test_what_can_finish_finishes(emulator: Emulator, tmp_path: Path) -> None:
     with start(emulator, tmp_path, 20) as gateway, behaving(emulator, "lab-7b-chat", "chunks=10;chunk_interval=100"):
         with gateway.connect() as peer:
@@ -111,6 +124,14 @@ def test_a_parent_that_dies_takes_its_worker_along(emulator: Emulator, tmp_path:
 def test_a_second_server_on_the_same_data_is_refused(gateway: Gateway) -> None:
     with pytest.raises(AssertionError, match="Another server uses"), serving(gateway.data_dir, None):
         pass
+
+
+def _is_refused(gateway: Gateway) -> bool:
+    try:
+        gateway.connect().close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 def _answers(gateway: Gateway) -> bool:

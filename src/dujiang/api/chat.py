@@ -130,6 +130,7 @@ class ChatEndpoint:
     async def _stream(self, call: Call, reply: Reply, send: Send, task: "asyncio.Task[None]") -> None:
         renderer = self._wire.StreamRenderer(call)
         end = b""
+        error: AppError | None = None
         try:
             await send(
                 {"type": "http.response.start", "status": 200, "headers": [*_STREAM_FIELDS, *_call_fields(call)]}
@@ -139,16 +140,17 @@ class ChatEndpoint:
                     end = (renderer.event(chunk) if chunk.has_content else b"") + renderer.terminal(chunk)
                 else:
                     await send({"type": "http.response.body", "body": renderer.event(chunk), "more_body": True})
-        except StreamBroken as error:
-            end = self._wire.render_error_event(error, call)
+        except StreamBroken as broken:
+            error = broken
         except asyncio.CancelledError:
-            reason = self._runtime.calls.reason(task)
-            if reason is None:
+            error = self._runtime.calls.reason(task)
+            if error is None:
                 raise
             task.uncancel()
-            end = self._wire.render_error_event(reason, call)
         finally:
             reply.close()
+        if error is not None:
+            end = self._wire.render_error_event(error, call)
         await send({"type": "http.response.body", "body": end})
 
     async def _refuse(self, incoming: Incoming, error: AppError) -> None:

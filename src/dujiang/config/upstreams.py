@@ -9,7 +9,6 @@ from dujiang.config.settings import AlertSettings, Sections
 from dujiang.core.problem import Problem, at
 from dujiang.core.secret import Secret
 from dujiang.providers.address import check_base_url, refuse_address, split_url
-from dujiang.providers.presets import PRESETS
 from dujiang.providers.settings import CredentialSettings, ProviderSettings
 
 Environ = Mapping[str, str] | None
@@ -77,8 +76,6 @@ def _address_problems(provider: ProviderSettings, environ: Environ) -> Iterator[
     url = _resolved(provider.base_url, environ)
     if url is None:
         return
-    preset = PRESETS.get(provider.kind)
-    url = url or (preset.base_url if preset else "")
     if not url:
         return
     try:

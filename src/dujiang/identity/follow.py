@@ -22,7 +22,7 @@ async def follow_keys(database: Database, on_change: Callable[[KeyRing], None]) 
     while True:
         try:
             latest = await asyncio.to_thread(_mark, database)
-            if mark is not None and latest != mark:
+            if latest != mark:
                 on_change(await asyncio.to_thread(load_keys, database))
             mark = latest
         except SQLAlchemyError as error:

@@ -24,6 +24,7 @@ from dujiang.core.errors import (
     UpstreamError,
 )
 
+_READ_CHARS = 8_000
 _MESSAGE_CHARS = 500
 _CODE_CHARS = 100
 _RETRY_AFTER_CAP_S = 24 * 3600.0
@@ -148,21 +149,31 @@ def read_error(body: bytes) -> VendorError:
     try:
         data: Any = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return VendorError(message=body[:_MESSAGE_CHARS].decode("utf-8", "replace").strip())
+        return VendorError(message=body[:_READ_CHARS].decode("utf-8", "replace").strip())
     if isinstance(data, list):
         data = cast("list[Any]", data)[0] if data else ""
     if isinstance(data, dict):
         data = cast("dict[str, Any]", data).get("error") or cast("Any", data)
     if not isinstance(data, dict):
-        return VendorError(message=str(data)[:_MESSAGE_CHARS])
+        return VendorError(message=_text_of(data))
     fields = cast("dict[str, Any]", data)
     param = fields.get("param")
     return VendorError(
-        message=str(fields.get("message") or "")[:_MESSAGE_CHARS],
-        type=str(fields.get("type") or "")[:_CODE_CHARS],
-        code=str(fields.get("code") or "")[:_CODE_CHARS],
+        message=_text_of(fields.get("message")),
+        type=_text_of(fields.get("type")),
+        code=_text_of(fields.get("code")),
         param=param if isinstance(param, str) else None,
     )
+
+
+def _text_of(value: Any) -> str:
+    if not value:
+        return ""
+    try:
+        text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    except (RecursionError, OverflowError):
+        return ""
+    return text[:_READ_CHARS]
 
 
 def classify(status: int, error: VendorError, *, secret: str, retry_after_s: float | None = None) -> UpstreamError:
@@ -170,16 +181,28 @@ def classify(status: int, error: VendorError, *, secret: str, retry_after_s: flo
     with the credential in them; everything else becomes a sentence of ours, with the vendor's words kept in `raw`.
     """
     kind = _kind_of(status, error)
-    text = error.message.replace(secret, "***") if secret else error.message
+    text = _shown(error.message, secret, _MESSAGE_CHARS)
+    name = _shown(_name_of(error), secret, _CODE_CHARS)
     if issubclass(kind, Rejected):
         message = text or "The model refused the request."
         if kind is TooLong and _OPENAI_TOO_LONG not in text.lower():
             message = f"This model's {_OPENAI_TOO_LONG} is exceeded: {message}"
-        made = kind(message, reason=error.code or error.type or None, param=error.param)
+        param = _shown(error.param, secret, _CODE_CHARS) if error.param else None
+        made = kind(message, reason=name or None, param=param)
     else:
-        made = kind(_SENTENCES[kind], reason=error.code or error.type or str(status), retry_after_s=retry_after_s)
-    made.raw = f"{status} {error.type} {error.code} {text}"[:_MESSAGE_CHARS]
+        made = kind(_SENTENCES[kind], reason=name or str(status), retry_after_s=retry_after_s)
+    made.raw = _shown(f"{status} {error.type} {error.code} {error.message}", secret, _MESSAGE_CHARS)
     return made
+
+
+def _name_of(error: VendorError) -> str:
+    """The word for what happened: the code, unless it only repeats a number that the type puts into words."""
+    return error.type if error.type and (not error.code or error.code.isdigit()) else error.code
+
+
+def _shown(text: str, secret: str, length: int) -> str:
+    """The start of a text, without the credential. It goes first: a cut through it would leave its beginning."""
+    return (text.replace(secret, "***") if secret else text)[:length]
 
 
 def _kind_of(status: int, error: VendorError) -> type[UpstreamError]:

@@ -1,7 +1,7 @@
 """Tools for a model whose engine has none: a small model writes its call as JSON text, and a grammar can make it."""
 
 import re
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from msgspec import Struct
@@ -63,8 +63,9 @@ def _required(request: ChatRequest) -> set[str] | None:
     """The names of which one must be called; None when the model may choose."""
     choice = request.tool_choice
     if isinstance(choice, dict):
-        name = choice.get("function", {}).get("name")
-        return {name} if name else None
+        function = choice.get("function")
+        name = cast("dict[str, Any]", function).get("name") if isinstance(function, dict) else None
+        return {name} if isinstance(name, str) else None
     if choice == "required":
         return {tool["function"]["name"] for tool in request.tools or ()}
     return None

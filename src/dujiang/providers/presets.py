@@ -7,7 +7,8 @@ class Preset(Struct, frozen=True):
     """Where a vendor lives and how its dialect differs.
 
     `drops` are request fields that it refuses, `renames` those that it calls otherwise, `has_stream_usage` whether it
-    takes `stream_options`, `has_developer_role` whether it knows that role.
+    takes `stream_options`, `has_developer_role` whether it knows that role. `is_self_hosted` means that it usually runs
+    beside us, so that its own address, which is on loopback, needs no permission.
     """
 
     base_url: str = ""
@@ -15,6 +16,7 @@ class Preset(Struct, frozen=True):
     renames: tuple[tuple[str, str], ...] = ()
     has_stream_usage: bool = True
     has_developer_role: bool = False
+    is_self_hosted: bool = False
 
 
 _PENALTIES = frozenset({"presence_penalty", "frequency_penalty"})
@@ -49,7 +51,11 @@ PRESETS: dict[str, Preset] = {
     ),
     "minimax": Preset(base_url="https://api.minimaxi.com/v1"),
     "stepfun": Preset(base_url="https://api.stepfun.com/v1", renames=(("max_completion_tokens", "max_tokens"),)),
-    "vllm": Preset(base_url="http://127.0.0.1:8000/v1"),
-    "ollama": Preset(base_url="http://127.0.0.1:11434/v1", renames=(("max_completion_tokens", "max_tokens"),)),
+    "vllm": Preset(base_url="http://127.0.0.1:8000/v1", is_self_hosted=True),
+    "ollama": Preset(
+        base_url="http://127.0.0.1:11434/v1",
+        renames=(("max_completion_tokens", "max_tokens"),),
+        is_self_hosted=True,
+    ),
 }
 """Kinds of provider that this module can serve. Addresses and limits: the vendors' own pages, November 2026."""

@@ -120,6 +120,8 @@ def _open(name: str, settings: ProviderSettings, expand: Callable[[str], str], e
     preset = PRESETS.get(settings.kind)
     if preset is None:
         return Service(name, f"Providers of kind `{settings.kind}` are not built yet.", is_unbuilt=True)
-    base_url = (expand(settings.base_url) or preset.base_url).rstrip("/")
-    origin = origin_of(base_url, allow_private_network=settings.allow_private_network)
+    address = expand(settings.base_url)
+    may_be_private = settings.allow_private_network or (preset.is_self_hosted and not address)
+    base_url = (address or preset.base_url).rstrip("/")
+    origin = origin_of(base_url, allow_private_network=may_be_private)
     return RemoteService(name, base_url, origin, preset, secrets or {"": ("", 1.0)})

@@ -12,7 +12,12 @@ KINDS = frozenset(PRESETS) | {"ernie", "local"}
 """What a provider's `kind` may be: a vendor of the OpenAI format, ERNIE, or the embedded model."""
 
 ModelFile = Annotated[
-    str, Meta(max_length=128, pattern=r"^\w[\w.-]*\Z", description="the name of an embedded model, without a path")
+    str,
+    Meta(
+        max_length=1024,
+        pattern=r"^(\w[\w.-]*|/[^\x00-\x1f]*\.gguf)\Z",
+        description="the name of an embedded model, or the absolute path of a `.gguf` file",
+    ),
 ]
 
 

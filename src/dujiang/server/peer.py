@@ -198,6 +198,8 @@ class Peer(asyncio.Protocol):
             if parser.get_method() == b"CONNECT":
                 raise BadRequest(400)
             return
+        if self._head_bytes > self._limits.head_bytes and self._size_of_head() > self._limits.head_bytes:
+            raise BadRequest(431)
         self._is_in_head = False
         self._head_bytes = 0
         version = parser.get_http_version()
@@ -219,6 +221,9 @@ class Peer(asyncio.Protocol):
         else:
             self._queue.append(exchange)
             self.pause_reading()
+
+    def _size_of_head(self) -> int:
+        return len(self._url) + sum(len(name) + len(value) for name, value in self._fields)
 
     def on_body(self, body: bytes) -> None:
         self._head_bytes = 0

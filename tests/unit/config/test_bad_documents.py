@@ -48,7 +48,7 @@ WRONG = [
     ("providers: {q: {kind: openai, base_url: 'ftp://x.example'}}", "providers.q.base_url", "http"),
     ("providers: {q: {kind: openai, base_url: 'https://u:p@x.example'}}", "providers.q.base_url", "user name"),
     ("providers: {q: {kind: openai, base_url: 'https://x.example/v1?a=b'}}", "providers.q.base_url", "query"),
-    ("providers: {q: {kind: vllm}}", "providers.q.base_url", "private network"),
+    ("providers: {q: {kind: vllm, base_url: 'http://127.0.0.1:8000/v1'}}", "providers.q.base_url", "private network"),
     ("providers: {q: {kind: openai, model_file: x}}", "providers.q.model_file", "kind `local`"),
     ("providers: {q: {kind: local, model_file: ../x}}", "providers.q.model_file", "embedded model"),
     ("providers: {q: {kind: local, base_url: 'https://x.example'}}", "providers.q.base_url", "no address"),
