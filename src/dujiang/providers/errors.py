@@ -4,9 +4,11 @@ Sources: the vendors' error pages, as of November 2026. Codes are looked up befo
 lies: 429 can mean "no money left", 400 can mean "no money left", 401 can mean "not this model".
 """
 
+from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from math import isfinite
 from time import time
+from types import MappingProxyType
 from typing import Any, cast
 
 import msgspec
@@ -23,6 +25,11 @@ from dujiang.core.errors import (
     Unavailable,
     UpstreamError,
 )
+
+Codes = Mapping[tuple[int, str], type[UpstreamError]]
+"""A vendor's own codes: by status and code, or by 0 and code where the status does not matter."""
+
+NO_CODES: Codes = MappingProxyType({})
 
 _READ_CHARS = 8_000
 _MESSAGE_CHARS = 500
@@ -84,15 +91,6 @@ _BY_CODE: dict[str, type[UpstreamError]] = {
     "setlimitexceeded": OutOfQuota,
     "quotaexceeded": OutOfQuota,
     "serveroverloaded": Unavailable,
-    # Zhipu: numeric strings
-    **dict.fromkeys(("1000", "1001", "1002", "1003", "1004", "1100", "1110", "1111", "1112", "1121"), BadCredential),
-    **dict.fromkeys(("1113", "1304", "1308", "1309", "1310"), OutOfQuota),
-    **dict.fromkeys(("1210", "1212", "1213", "1214", "1215", "1231"), Rejected),
-    **dict.fromkeys(("1211", "1220", "1221", "1222", "1311"), NoSuchDeployment),
-    "1261": TooLong,
-    **dict.fromkeys(("1300", "1301"), ContentFiltered),
-    **dict.fromkeys(("1302", "1303", "1313"), Throttled),
-    **dict.fromkeys(("1305", "1312"), Unavailable),
 }
 
 _BY_TEXT: tuple[tuple[str, type[UpstreamError]], ...] = (
@@ -176,11 +174,13 @@ def _text_of(value: Any) -> str:
     return text[:_READ_CHARS]
 
 
-def classify(status: int, error: VendorError, *, secret: str, retry_after_s: float | None = None) -> UpstreamError:
-    """The error to raise for a vendor's answer. Only texts about the caller's own request are passed on, and never
+def classify(
+    status: int, error: VendorError, *, secret: str, codes: Codes = NO_CODES, retry_after_s: float | None = None
+) -> UpstreamError:
+    """The error to raise for a vendor's answer; `codes` are that vendor's own. Only texts about the caller's own request are passed on, and never
     with the credential in them; everything else becomes a sentence of ours, with the vendor's words kept in `raw`.
     """
-    kind = _kind_of(status, error)
+    kind = _kind_of(status, error, codes)
     text = _shown(error.message, secret, _MESSAGE_CHARS)
     name = _shown(_name_of(error), secret, _CODE_CHARS)
     if issubclass(kind, Rejected):
@@ -205,7 +205,10 @@ def _shown(text: str, secret: str, length: int) -> str:
     return (text.replace(secret, "***") if secret else text)[:length]
 
 
-def _kind_of(status: int, error: VendorError) -> type[UpstreamError]:
+def _kind_of(status: int, error: VendorError, codes: Codes) -> type[UpstreamError]:
+    own = codes.get((status, error.code)) or codes.get((0, error.code))
+    if own is not None:
+        return own
     text = error.message.lower()
     for name in (error.code.lower(), error.type.lower()):
         kind = _BY_CODE.get(name)

@@ -12,6 +12,7 @@ from dujiang.providers.usage import VendorUsage, estimate_tokens, normalise
 
 FINISH: dict[str, FinishReason] = {
     "stop": "stop",
+    "normal": "stop",
     "length": "length",
     "tool_calls": "tool_calls",
     "function_call": "tool_calls",
@@ -38,6 +39,7 @@ class _Message(Struct):
 class _Choice(Struct):
     message: _Message | None = None
     finish_reason: str | None = None
+    need_clear_history: bool = False
     logprobs: dict[str, Any] | None = None
 
 
@@ -50,6 +52,7 @@ class _Completion(Struct):
 class StreamChoice(Struct):
     delta: _Message | None = None
     finish_reason: str | None = None
+    need_clear_history: bool = False
     logprobs: dict[str, Any] | None = None
     usage: VendorUsage | None = None
 
@@ -130,7 +133,7 @@ def read_completion(body: bytes, request: ChatRequest) -> Chunk:
     message = choice.message if choice is not None else None
     if choice is None or message is None:
         raise UpstreamError("The model's service sent an answer without a message.", reason="bad_answer")
-    finish = finish_of(choice.finish_reason) or "unknown"
+    finish = finish_of(choice.finish_reason, needs_clearing=choice.need_clear_history) or "unknown"
     if finish == "error":
         raise Unavailable("The model's service broke off its answer.", reason=choice.finish_reason)
     text = message.content or ""
@@ -149,7 +152,10 @@ def read_completion(body: bytes, request: ChatRequest) -> Chunk:
     )
 
 
-def finish_of(raw: str | None) -> FinishReason | None:
+def finish_of(raw: str | None, *, needs_clearing: bool = False) -> FinishReason | None:
+    """The neutral reason. ERNIE's `need_clear_history` means that safety ended the conversation, whatever the reason."""
+    if needs_clearing:
+        return "content_filter"
     return FINISH.get(raw, "unknown") if raw else None
 
 
