@@ -16,9 +16,10 @@ from dujiang.identity.authenticate import authenticate
 from dujiang.identity.key_ring import KeyRing
 from dujiang.identity.roles import RightsTable, compile_roles
 from dujiang.identity.stage import admit, authorise
+from dujiang.providers.clocks import Clocks
 from dujiang.providers.local import Embedded
-from dujiang.providers.openai_compatible import Clocks
-from dujiang.providers.services import Service, open_services
+from dujiang.providers.service import Service
+from dujiang.providers.services import open_services
 from dujiang.resilience.settings import TimeoutSettings, overridden
 from dujiang.routing.catalog import Catalog, Model, Target
 from dujiang.routing.stage import route

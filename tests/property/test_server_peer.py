@@ -75,7 +75,9 @@ class Application:
         self.asked.append((scope["method"], scope["path"], scope["query_string"], body))
         await asyncio.sleep(0)
         answer = b"%b %b %b" % (scope["method"].encode(), scope["raw_path"], body)
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"x-fields", b"%d" % len(scope["headers"]))]})
+        await send(
+            {"type": "http.response.start", "status": 200, "headers": [(b"x-fields", b"%d" % len(scope["headers"]))]}
+        )
         if scope["query_string"] == b"stream":
             for n in range(len(answer)):
                 await send({"type": "http.response.body", "body": answer[n : n + 1], "more_body": True})
@@ -199,9 +201,7 @@ cuts = st.lists(st.integers(1, 1500), max_size=15)
 
 
 @given(st.lists(requests(), max_size=5), cuts)
-def test_proper_requests_are_answered_in_order_however_they_are_cut(
-    loop, asked: list[Request], at: list[int]
-) -> None:
+def test_proper_requests_are_answered_in_order_however_they_are_cut(loop, asked: list[Request], at: list[int]) -> None:
     outcome = loop.run_until_complete(play(cut(b"".join(request.wire for request in asked), at)))
     assert outcome.responses == [(200, request.answer) for request in asked]
     assert not outcome.is_over
@@ -224,7 +224,9 @@ def test_a_broken_body_ends_its_own_request(loop, asked: list[Request], end: byt
 
 
 @given(requests(), st.lists(requests(), max_size=2), cuts)
-def test_nothing_is_answered_after_the_peer_said_close(loop, first: Request, more: list[Request], at: list[int]) -> None:
+def test_nothing_is_answered_after_the_peer_said_close(
+    loop, first: Request, more: list[Request], at: list[int]
+) -> None:
     last = b"GET /last HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
     wire = first.wire + last + b"".join(request.wire for request in more)
     outcome = loop.run_until_complete(play(cut(wire, at)))
@@ -238,7 +240,9 @@ def mutations(draw: st.DrawFn) -> bytes:
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, len(wire)))
         kind = draw(st.sampled_from(["insert", "delete", "replace", "repeat"]))
-        some = draw(st.sampled_from([b"\r\n", b"\n", b"\r", b"\0", b" ", b":", b"\xff", b"0", b"CONNECT a:1 HTTP/1.1\r\n"]))
+        some = draw(
+            st.sampled_from([b"\r\n", b"\n", b"\r", b"\0", b" ", b":", b"\xff", b"0", b"CONNECT a:1 HTTP/1.1\r\n"])
+        )
         if kind == "insert":
             wire[at:at] = some
         elif kind == "delete":
@@ -327,7 +331,9 @@ def test_what_two_readers_might_read_differently_is_refused(loop, name: str, pie
     wire = b"POST /smuggled HTTP/1.1\r\nHost: h\r\n" + SMUGGLING[name]
     following = b"GET /hidden HTTP/1.1\r\nHost: h\r\n\r\n"
     wire += following
-    outcome = loop.run_until_complete(play([wire] if pieces == "whole" else [wire[n : n + 1] for n in range(len(wire))]))
+    outcome = loop.run_until_complete(
+        play([wire] if pieces == "whole" else [wire[n : n + 1] for n in range(len(wire))])
+    )
     assert outcome.responses == [(400, b"")]
     assert outcome.application.asked == []
     assert outcome.is_over

@@ -151,7 +151,9 @@ def answers(draw: st.DrawFn) -> Answer:
     framing = draw(st.sampled_from(["length", "chunked", "close"]))
     has_close = draw(st.booleans())
     is_old = framing != "chunked" and draw(st.booleans())
-    fields = draw(st.lists(st.sampled_from([b"x-a: b", b"x-empty:", b"set-cookie: \xff\xfe", b"date: now"]), max_size=3))
+    fields = draw(
+        st.lists(st.sampled_from([b"x-a: b", b"x-empty:", b"set-cookie: \xff\xfe", b"date: now"]), max_size=3)
+    )
     wire = b"".join(draw(st.lists(st.sampled_from([b"HTTP/1.1 100 Continue\r\n\r\n", EARLY_HINTS]), max_size=2)))
     wire += b"HTTP/%b %d Whatever\r\n" % (b"1.0" if is_old else b"1.1", status)
     if framing == "length":
@@ -226,7 +228,9 @@ def mutations(draw: st.DrawFn) -> bytes:
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, len(wire)))
         kind = draw(st.sampled_from(["insert", "delete", "replace", "repeat"]))
-        some = draw(st.sampled_from([b"\r\n", b"\n", b"\r", b"\0", b" ", b":", b"\xff", b"0", b"HTTP/1.1 101 x\r\n\r\n"]))
+        some = draw(
+            st.sampled_from([b"\r\n", b"\n", b"\r", b"\0", b" ", b":", b"\xff", b"0", b"HTTP/1.1 101 x\r\n\r\n"])
+        )
         if kind == "insert":
             wire[at:at] = some
         elif kind == "delete":

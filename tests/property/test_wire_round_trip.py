@@ -89,7 +89,13 @@ def test_a_stream_carries_the_text_and_nothing_else(
 
 
 @pytest.mark.parametrize("wire", WIRES)
-@given(text=texts, reasoning=texts, refusal=texts, arguments=texts, finish=st.sampled_from(["stop", "tool_calls", "unknown"]))
+@given(
+    text=texts,
+    reasoning=texts,
+    refusal=texts,
+    arguments=texts,
+    finish=st.sampled_from(["stop", "tool_calls", "unknown"]),
+)
 def test_every_part_of_a_chunk_arrives(
     wire: ModuleType, text: str, reasoning: str, refusal: str, arguments: str, finish: str
 ) -> None:
@@ -165,7 +171,11 @@ def test_a_header_id_is_one_word_of_plain_characters(request_id: str, fallback: 
         assert value.decode() == request_id
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | texts, lambda inner: st.lists(inner) | st.dictionaries(texts, inner)))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | texts, lambda inner: st.lists(inner) | st.dictionaries(texts, inner)
+    )
+)
 def test_arguments_of_any_shape_are_rendered(value: object) -> None:
     """A vendor's own JSON travels in `tool_calls`; whatever was read can be written."""
     calls = msgspec.json.decode(json.dumps([{"index": 0, "x": value}]))

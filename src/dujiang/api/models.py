@@ -30,7 +30,7 @@ Asking = Annotated[Caller, Depends(holding("chat:call"))]
 
 @router.get("/v1/models")
 async def list_models(runtime: Serving, caller: Asking) -> ModelList:
-    """Every model and alias that this key may ask for."""
+    """Every model and alias that this key may ask for and that can be asked."""
     return ModelList(data=_cards(runtime, caller))
 
 
@@ -48,7 +48,6 @@ def _cards(runtime: Runtime, caller: Caller) -> list[ModelCard]:
     cards: list[ModelCard] = []
     for name, plan in catalog.plans.items():
         model = catalog.models[plan.steps[0].model]
-        if rights.allows_model(model.name):
-            owner = model.targets[0].provider if model.targets else "unconfigured"
-            cards.append(ModelCard(id=name, created=runtime.started_at_s, owned_by=owner))
+        if model.targets and rights.allows_model(model.name):
+            cards.append(ModelCard(id=name, created=runtime.started_at_s, owned_by=model.targets[0].provider))
     return cards

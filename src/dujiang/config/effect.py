@@ -11,7 +11,6 @@ from dujiang.core.settings import Limits
 _SECTIONS = ("money", "routes", "cache", "limits", "budgets", "records", "schedule")
 _RESILIENCE = ("retry", "breaker", "concurrency", "fallbacks")
 _LIMITS = ("rpm", "tpm", "concurrency")
-_KINDS = frozenset({"ernie"})
 _STRATEGIES = frozenset({"least_loaded"})
 
 
@@ -42,8 +41,6 @@ def _unheeded(document: Document) -> Iterator[str]:
 def _in_providers(document: Document) -> Iterator[str]:
     for name, provider in document.providers.items():
         path = at("providers", name)
-        if provider.kind in _KINDS:
-            yield f"{path}.kind"
         yield from _in_limits(provider.limits, path)
     yield from (path for path, text in expandable(document) if STORED.fullmatch(text))
 

@@ -9,6 +9,7 @@ from dujiang.config.settings import AlertSettings, Sections
 from dujiang.core.problem import Problem, at
 from dujiang.core.secret import Secret
 from dujiang.providers.address import check_base_url, refuse_address, split_url
+from dujiang.providers.ernie.credentials import WrongCredential, read_credential
 from dujiang.providers.settings import CredentialSettings, ProviderSettings
 
 Environ = Mapping[str, str] | None
@@ -92,8 +93,11 @@ def _bad_credential(kind: str, text: str | None) -> str | None:
         return None
     if not (text.isascii() and text.isprintable() and " " not in text):
         return "must be printable ASCII without spaces (a line break at the end counts)"
-    if kind == "ernie" and ":" not in text and not text.startswith("bce-v3/"):
-        return "must be `AK:SK` or `bce-v3/…`"
+    if kind == "ernie":
+        try:
+            read_credential(text)
+        except WrongCredential as error:
+            return str(error)
     return None
 
 

@@ -177,8 +177,10 @@ def _text_of(value: Any) -> str:
 def classify(
     status: int, error: VendorError, *, secret: str, codes: Codes = NO_CODES, retry_after_s: float | None = None
 ) -> UpstreamError:
-    """The error to raise for a vendor's answer; `codes` are that vendor's own. Only texts about the caller's own request are passed on, and never
-    with the credential in them; everything else becomes a sentence of ours, with the vendor's words kept in `raw`.
+    """The error to raise for a vendor's answer; `codes` are that vendor's own.
+
+    Only texts about the caller's own request are passed on, and never with the credential in them; everything else
+    becomes a sentence of ours, with the vendor's words kept in `raw`.
     """
     kind = _kind_of(status, error, codes)
     text = _shown(error.message, secret, _MESSAGE_CHARS)

@@ -11,11 +11,13 @@ from dujiang.core.chat import ChatRequest
 from dujiang.core.errors import LimitExceeded, Unavailable
 from dujiang.core.protocols import Handler
 from dujiang.core.reply import Reply, WholeReply
+from dujiang.providers.clocks import Clocks
 from dujiang.providers.connect import DirectDialer, Origin, request_head
 from dujiang.providers.http import Pool
 from dujiang.providers.local_tools import constrain, read_tool_call
-from dujiang.providers.openai_compatible import Clocks, OpenAICompatible
+from dujiang.providers.openai_compatible import OpenAICompatible
 from dujiang.providers.presets import Preset
+from dujiang.providers.service import Endpoint, Service
 
 MAX_AT_ONCE = 18
 """Calls that are answered (2 slots) or wait in the engine, which itself would queue without end."""
@@ -109,3 +111,18 @@ async def _with_tools(reply: Reply, request: ChatRequest) -> Reply:
         chunk.tool_calls = [found]
         chunk.finish = "tool_calls"
     return WholeReply(chunk)
+
+
+class EmbeddedService(Service):
+    """The embedded model, which our parent process runs beside us."""
+
+    def __init__(self, name: str, embedded: Embedded) -> None:
+        super().__init__(name)
+        self._embedded = embedded
+        self._pool = embedded.pool()
+
+    def endpoints(self, model: str, clocks: Clocks) -> tuple[Endpoint, ...]:
+        return (Endpoint("", 1.0, EmbeddedModel(self._embedded, self._pool, clocks)),)
+
+    def close(self) -> None:
+        self._pool.close()

@@ -1,26 +1,20 @@
 """A provider for every service that speaks the OpenAI chat format."""
 
-from msgspec import Struct
+from collections.abc import Mapping
 
 from dujiang.core.call import Call
 from dujiang.core.chat import Chunk
 from dujiang.core.errors import UpstreamError
 from dujiang.core.reply import Reply, WholeReply
+from dujiang.providers.clocks import Clocks
+from dujiang.providers.connect import Origin, dialer_for, proxy_for, request_head
 from dujiang.providers.errors import classify, read_error, retry_after_s
 from dujiang.providers.http import Exchange, Pool, monotonic
 from dujiang.providers.openai_stream import OpenAIEvents
 from dujiang.providers.openai_wire import encode_request, read_completion
 from dujiang.providers.presets import Preset
+from dujiang.providers.service import Endpoint, Service, request_fields
 from dujiang.providers.streamed import StreamedReply
-
-
-class Clocks(Struct, frozen=True):
-    """Seconds that an attempt may take; the last two hold for streams only, and count tokens, not bytes."""
-
-    connect_s: float
-    total_s: float
-    first_token_s: float
-    idle_s: float
 
 
 class OpenAICompatible:
@@ -99,3 +93,32 @@ class OpenAICompatible:
 def require_plain(exchange: Exchange) -> None:
     if exchange.header(b"content-encoding") not in (None, b"identity"):
         raise UpstreamError("The model's service sent a compressed answer, which was not asked for.", reason="encoding")
+
+
+class RemoteService(Service):
+    """A service that speaks the OpenAI format at some address."""
+
+    def __init__(
+        self, name: str, base_url: str, origin: Origin, preset: Preset, secrets: Mapping[str, tuple[str, float]]
+    ) -> None:
+        super().__init__(name)
+        self._path = base_url.split("://", 1)[1].partition("/")[2].rstrip("/")
+        self._origin = origin
+        self._preset = preset
+        self._secrets = secrets
+        self._pool = Pool(dialer_for(origin))
+
+    def endpoints(self, model: str, clocks: Clocks) -> tuple[Endpoint, ...]:
+        return tuple(
+            Endpoint(
+                name, weight, OpenAICompatible(self._pool, self._head(secret), secret, model, clocks, self._preset)
+            )
+            for name, (secret, weight) in self._secrets.items()
+        )
+
+    def close(self) -> None:
+        self._pool.close()
+
+    def _head(self, secret: str) -> bytes:
+        path = f"/{self._path}/chat/completions" if self._path else "/chat/completions"
+        return request_head(self._origin, path, request_fields(secret), proxy_for(self._origin))

@@ -153,7 +153,7 @@ def read_completion(body: bytes, request: ChatRequest) -> Chunk:
 
 
 def finish_of(raw: str | None, *, needs_clearing: bool = False) -> FinishReason | None:
-    """The neutral reason. ERNIE's `need_clear_history` means that safety ended the conversation, whatever the reason."""
+    """The neutral reason. With ERNIE's `need_clear_history`, safety ended the conversation, whatever the word."""
     if needs_clearing:
         return "content_filter"
     return FINISH.get(raw, "unknown") if raw else None

@@ -20,8 +20,9 @@ class Preset(Struct, frozen=True):
     """Where a vendor lives and how its dialect differs.
 
     `drops` are request fields that it refuses, `renames` those that it calls otherwise, `has_stream_usage` whether it
-    takes `stream_options`, `has_developer_role` whether it knows that role, `codes` its own error codes. `is_self_hosted` means that it usually runs
-    beside us, so that its own address, which is on loopback, needs no permission.
+    takes `stream_options`, `has_developer_role` whether it knows that role, `codes` its own error codes.
+    `is_self_hosted` means that it usually runs beside us, so that its own address, which is on loopback, needs no
+    permission.
     """
 
     base_url: str = ""

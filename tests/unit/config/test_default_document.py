@@ -7,6 +7,7 @@ from dujiang.config.loader import load, read_document
 from dujiang.config.upstreams import is_configured
 from dujiang.config.warnings import warnings
 
+MODELS = {"local", "gpt-4", "gpt-4o-mini", "ernie-4.0", "ernie-4.5", "ernie-5.0", "ernie-speed", "ernie-lite"}
 ROLES = {"admin", "operator", "developer", "user", "guest"}
 
 
@@ -50,8 +51,8 @@ def test_an_empty_document_is_the_default_one():
     [
         (b"providers: {p: {kind: deepseek}}", set(), {"scene_1"}, ROLES),
         (b"models: {}", set(), {"scene_1"}, ROLES),
-        (b"scenes: {}", {"local", "gpt-4", "gpt-4o-mini"}, set(), ROLES),
-        (b"roles: {r: {permissions: []}}", {"local", "gpt-4", "gpt-4o-mini"}, {"scene_1"}, {"r"}),
+        (b"scenes: {}", MODELS, set(), ROLES),
+        (b"roles: {r: {permissions: []}}", MODELS, {"scene_1"}, {"r"}),
     ],
 )
 def test_what_a_document_says_is_never_mixed_with_the_default(text, models, scenes, roles):

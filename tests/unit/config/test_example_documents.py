@@ -48,7 +48,7 @@ def test_says_what_is_not_in_effect(path):
     unheeded = set(not_in_effect(load(path, {})))
     assert {"money", "routes", "cache", "limits", "budgets", "records", "schedule", "alerts"} <= unheeded
     assert {"resilience.retry", "resilience.breaker", "resilience.concurrency", "resilience.fallbacks"} <= unheeded
-    assert {"providers.ernie.kind", "models.gpt-4.targets[0].limits.rpm", "roles.user.limits.rpm"} <= unheeded
+    assert {"models.gpt-4.targets[0].limits.rpm", "roles.user.limits.rpm"} <= unheeded
     in_effect = {"aliases", "models", "roles", "apps", "resilience.timeouts", "roles.guest.limits.max_tokens"}
     assert not unheeded & in_effect
 

@@ -383,9 +383,7 @@ def test_the_environment_names_the_proxy(
 
 
 @pytest.mark.parametrize("address", ["socks5://p:1", "https://p:1", "http://", "http://:1"])
-def test_a_proxy_that_is_not_plain_http_is_refused_by_a_sentence(
-    monkeypatch: pytest.MonkeyPatch, address: str
-) -> None:
+def test_a_proxy_that_is_not_plain_http_is_refused_by_a_sentence(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     monkeypatch.setenv("HTTPS_PROXY", address)
     with pytest.raises(Misconfigured):
         proxy_for(Origin("https", NAME, 443))

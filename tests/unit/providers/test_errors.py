@@ -150,7 +150,11 @@ def test_an_empty_credential_replaces_nothing() -> None:
         (500, VendorError("m", "", "1234"), UpstreamError),
         # Moonshot: only a type
         (400, VendorError("m", "content_filter", ""), ContentFiltered),
-        (400, VendorError("Invalid request: Your request exceeded model token limit: 8192", "invalid_request_error"), TooLong),
+        (
+            400,
+            VendorError("Invalid request: Your request exceeded model token limit: 8192", "invalid_request_error"),
+            TooLong,
+        ),
         (400, VendorError("token length too long", "invalid_request_error"), TooLong),
         (400, VendorError("m", "invalid_request_error"), Rejected),
         (401, VendorError("m", "invalid_authentication_error"), BadCredential),

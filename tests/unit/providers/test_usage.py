@@ -40,7 +40,10 @@ def test_buckets_are_never_negative_and_add_up_to_the_vendors_totals(vendor: Ven
 
 
 @given(
-    prompt=st.integers(0, 10**6), completion=st.integers(0, 10**6), cached=st.integers(0, 10**6), thought=st.integers(0, 10**6)
+    prompt=st.integers(0, 10**6),
+    completion=st.integers(0, 10**6),
+    cached=st.integers(0, 10**6),
+    thought=st.integers(0, 10**6),
 )
 def test_sane_numbers_are_kept(prompt: int, completion: int, cached: int, thought: int) -> None:
     cached, thought = min(cached, prompt), min(thought, completion)
@@ -94,7 +97,14 @@ def test_what_cannot_be_true_is_no_usage(vendor: VendorUsage) -> None:
     assert normalise(vendor) is None
 
 
-REQUEST = ChatRequest("m", [Message("user", "你好，世界"), Message("assistant", None), Message("user", [{"type": "text", "text": "a" * 8}, {"type": "image_url"}])])
+REQUEST = ChatRequest(
+    "m",
+    [
+        Message("user", "你好，世界"),
+        Message("assistant", None),
+        Message("user", [{"type": "text", "text": "a" * 8}, {"type": "image_url"}]),
+    ],
+)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,47 @@
+"""What a compiled provider offers: ways to ask for a model."""
+
+from msgspec import Struct
+
+from dujiang import __version__
+from dujiang.core.protocols import Handler
+from dujiang.providers.clocks import Clocks
+
+
+class Endpoint(Struct, frozen=True):
+    """One way to ask a provider for a model: under a credential, with its share of the calls."""
+
+    credential: str
+    weight: float
+    open: Handler
+
+
+class Service:
+    """One provider. `missing` says what an operator must do before it can be asked; it is then never asked.
+
+    `is_unbuilt` tells that nothing can be done: this release does not have what the document declares.
+    """
+
+    def __init__(self, name: str, missing: str = "", *, is_unbuilt: bool = False) -> None:
+        self.name = name
+        self.missing = missing
+        self.is_unbuilt = is_unbuilt
+
+    def endpoints(self, model: str, clocks: Clocks) -> tuple[Endpoint, ...]:
+        """The ways to ask for a vendor's model."""
+        return ()
+
+    def close(self) -> None:
+        """Close idle connections; those in use close when their answers end."""
+
+
+def request_fields(secret: str) -> dict[str, str]:
+    """The header fields of every request to a service, with its bearer where it wants one."""
+    fields = {
+        "Content-Type": "application/json",
+        "Accept": "application/json, text/event-stream",
+        "Accept-Encoding": "identity",
+        "User-Agent": f"dujiang/{__version__}",
+    }
+    if secret:
+        fields["Authorization"] = f"Bearer {secret}"
+    return fields
