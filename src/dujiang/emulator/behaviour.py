@@ -12,6 +12,7 @@ _MAX_TEXT = 1_000
 _MAX_MS = 3_600_000
 _MAX_COUNT = 100_000
 _MAX_TOKENS = 2**62
+_MAX_S = 2**31
 
 
 ConditionName = Literal["flaky", "fail_first", "fail_after", "rate", "concurrency", "quota_after"]
@@ -31,6 +32,13 @@ class Fault(Struct, frozen=True):
     count: int = 0
 
 
+class TokenEnd(Struct, frozen=True):
+    """How an access token ends before its time: what it is from then on, and after how many calls."""
+
+    state: Literal["invalid", "expired"]
+    calls: int
+
+
 class Behaviour(Struct, frozen=True, kw_only=True):
     """What the emulator does with a call. The default is a prompt and faithful answer."""
 
@@ -40,6 +48,7 @@ class Behaviour(Struct, frozen=True, kw_only=True):
     chunk_interval_ms: int = 0
     tokens: tuple[int, int] | None = None
     served: str | None = None
+    finish: str | None = None
     answer: Literal["text", "tools", "tools_split", "reasoning"] = "text"
     usage: Literal["extra_chunk", "missing", "zero", "every_chunk", "last_content_chunk", "wrong", "huge"] = (
         "extra_chunk"
@@ -47,6 +56,9 @@ class Behaviour(Struct, frozen=True, kw_only=True):
     has_crlf: bool = False
     has_no_space: bool = False
     has_no_done: bool = False
+    has_empty_deltas: bool = False
+    is_truncated: bool = False
+    needs_clear_history: bool = False
     has_comments: bool = False
     has_blank_lines: bool = False
     splits_utf8: bool = False
@@ -57,6 +69,8 @@ class Behaviour(Struct, frozen=True, kw_only=True):
     error: str | None = None
     retry_after: str | None = None
     retry_after_ms: str | None = None
+    token_expires_in_s: int | None = None
+    token_end: TokenEnd | None = None
     fault: Fault | None = None
     condition: Condition | None = None
     seed: int = 0
@@ -144,6 +158,7 @@ TERMS: dict[str, Term] = {
     "chunk_interval": Term("chunk_interval_ms", "MS", _time),
     "tokens": Term("tokens", "IN/OUT", _tokens),
     "served": Term("served", "NAME", _printable),
+    "finish": Term("finish", "REASON", _printable),
     "status": Term("status", "CODE", _status),
     "error": Term("error", "NAME", _printable),
     "retry_after": Term("retry_after", "S", _printable),
@@ -156,6 +171,9 @@ TERMS: dict[str, Term] = {
     "concurrency": _condition("concurrency", _whole(1, _MAX_COUNT)),
     "rate": _condition("rate", _whole(1, _MAX_COUNT), "RPM"),
     "seed": Term("seed", "N", _whole(0, 2**31)),
+    "token_expires_in": Term("token_expires_in_s", "S", _whole(0, _MAX_S)),
+    "token_invalid_after": Term("token_end", "N", lambda text: TokenEnd("invalid", _count(text))),
+    "token_expired_after": Term("token_end", "N", lambda text: TokenEnd("expired", _count(text))),
 }
 
 WORDS: dict[str, tuple[str, object]] = {
@@ -163,6 +181,9 @@ WORDS: dict[str, tuple[str, object]] = {
     "ok_tools_split": ("answer", "tools_split"),
     "ok_reasoning": ("answer", "reasoning"),
     "ok_utf8_split": ("splits_utf8", True),
+    "empty_deltas": ("has_empty_deltas", True),
+    "is_truncated": ("is_truncated", True),
+    "need_clear_history": ("needs_clear_history", True),
     "ok_crlf": ("has_crlf", True),
     "ok_no_space_after_colon": ("has_no_space", True),
     "ok_no_done": ("has_no_done", True),

@@ -134,14 +134,16 @@ class Connection(asyncio.Protocol):
             self._refuse(429)
             return
         is_http_10 = self._parser.get_http_version() == "1.0"
+        path, _, query = self._path.decode("latin-1").partition("?")
         self._waiting.append(
             Request(
                 self._parser.get_method().decode("ascii"),
-                self._path.partition(b"?")[0].decode("latin-1"),
+                path,
                 self._headers,
                 b"".join(self._body),
                 self._parser.should_keep_alive() and not is_http_10,
                 is_http_10,
+                query,
             )
         )
 

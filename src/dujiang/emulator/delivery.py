@@ -130,6 +130,8 @@ def events(stream: Stream, exchange: Exchange) -> Iterator[Step]:
         yield wire.event(payload, space, line_end)
     for payload in stream.closing:
         yield wire.event(payload, space, line_end)
+    if stream.line:
+        yield stream.line + line_end
     if stream.terminator is not None and not behaviour.has_no_done:
         yield wire.event(stream.terminator, space, line_end)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Literal, Protocol
+from urllib.parse import parse_qs
 
 from msgspec import Struct
 
@@ -22,6 +23,19 @@ class Request(Struct):
     body: bytes
     keeps_alive: bool = True
     is_http_10: bool = False
+    query: str = ""
+
+    def parameter(self, name: str) -> str:
+        """The first value of a parameter of the query, decoded; an empty string where there is none."""
+        return parse_qs(self.query).get(name, [""])[0]
+
+    def bearer(self) -> str | None:
+        """The key of `Authorization: Bearer KEY`: None without that header, empty if it has another scheme or no key."""
+        header = self.headers.get(b"authorization")
+        if header is None:
+            return None
+        scheme, _, key = header.partition(b" ")
+        return key.strip().decode("latin-1") if scheme.lower() == b"bearer" else ""
 
 
 class Allowance(Struct, frozen=True):
@@ -45,13 +59,18 @@ class Answer(Struct, frozen=True):
 
 
 class Stream(Struct, frozen=True):
-    """An answer in events: payloads without their framing. Only `content` is paced, counted and cut."""
+    """An answer in events: payloads without their framing. Only `content` is paced, counted and cut.
+
+    `line` is text that is no event, written before the terminator; `error_form` says which of the two an error is.
+    """
 
     headers: bytes
     opening: tuple[bytes, ...]
     content: tuple[bytes, ...]
     closing: tuple[bytes, ...]
     terminator: bytes | None
+    line: bytes = b""
+    error_form: Literal["event", "line"] = "event"
 
 
 class Refused(Exception):
@@ -76,6 +95,10 @@ class Ask(Protocol):
     @property
     def is_stream(self) -> bool: ...
 
+    def admit(self, behaviour: Behaviour) -> None:
+        """Called once, before anything is answered. Raises `Refused` if the behaviour ends what the call came with."""
+        ...
+
     def whole(self, behaviour: Behaviour, allowance: Allowance) -> Answer: ...
 
     def stream(self, behaviour: Behaviour, allowance: Allowance) -> Stream: ...
@@ -94,7 +117,10 @@ class Dialect(Protocol):
     def usual_errors(self) -> Mapping[Reason, str]: ...
 
     def page(self, request: Request, models: list[str]) -> Answer | None:
-        """The answer to what is no call (a list of models, an unknown path); None for a call, which `read` takes."""
+        """The answer to what is no call (a list of models, an unknown path); None for a call, which `read` takes.
+
+        `models` are those of the script; the dialect lists its own beside them.
+        """
         ...
 
     def read(self, request: Request) -> Ask:

@@ -103,11 +103,11 @@ def _fin_without_done(exchange: Exchange) -> Iterator[Step]:
 
 
 def _error_in_stream(exchange: Exchange) -> Iterator[Step]:
-    return _with_error_event(exchange, None)
+    return _with_error_inside(exchange, None)
 
 
 def _error_in_stream_then_done(exchange: Exchange) -> Iterator[Step]:
-    return _with_error_event(exchange, exchange.stream().terminator)
+    return _with_error_inside(exchange, exchange.stream().terminator)
 
 
 def _oversize_line(exchange: Exchange) -> Iterator[Step]:
@@ -152,18 +152,22 @@ def _redirect_to_other_host(exchange: Exchange) -> Iterator[Step]:
     """To this emulator by another name: whoever follows is counted again, and under its key if it sent that along."""
     host, _, port = exchange.request.headers.get(b"host", b"127.0.0.1").partition(b":")
     other = b"127.0.0.1" if host == b"localhost" else b"localhost"
-    location = b"Location: http://%b:%b%b\r\n" % (other, port or b"80", exchange.request.path.encode())
+    target = exchange.request.path + (f"?{exchange.request.query}" if exchange.request.query else "")
+    location = b"Location: http://%b:%b%b\r\n" % (other, port or b"80", target.encode("latin-1"))
     return answer_steps(exchange, Answer(b"", 307, location))
 
 
-def _with_error_event(exchange: Exchange, terminator: bytes | None) -> Iterator[Step]:
-    """The error amid the content. A whole answer is the error itself."""
+def _with_error_inside(exchange: Exchange, terminator: bytes | None) -> Iterator[Step]:
+    """The error amid the content, in the vendor's form. A whole answer is the error itself."""
     failure = exchange.failure()
     if not exchange.wants_events:
         yield from answer_steps(exchange, failure)
         return
-    stream = _first_half(exchange.stream())
-    stream = replace(stream, closing=(failure.body,), terminator=terminator)
+    stream = replace(_first_half(exchange.stream()), closing=(), terminator=terminator)
+    if stream.error_form == "line":
+        stream = replace(stream, line=failure.body)
+    else:
+        stream = replace(stream, closing=(failure.body,))
     yield from open_stream(exchange, stream, wire.CHUNKED + exchange.closing_line)
     yield from wire.joined(wire.chunked(events(stream, exchange)))
     yield wire.LAST_CHUNK
