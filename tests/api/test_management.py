@@ -379,7 +379,7 @@ def test_the_list_of_models_is_what_may_be_asked(server: Gateway, keys: dict[str
     def models(name: str) -> set[str]:
         return {model["id"] for model in server.ask("/v1/models", key=keys[name]).json["data"]}
 
-    assert models("admin") >= {"gpt-4", "gpt-4o-mini", "keyless"}
+    assert models("admin") >= {"gpt-4", "gpt-4o-mini"}
     assert models("user") == models("shop") == {"gpt-4o-mini"}
     assert models("guest") == set()
     assert server.ask("/v1/models/gpt-4", key=keys["user"]).status == 404

@@ -12,6 +12,9 @@ from dujiang.runtime import Runtime
 
 router = APIRouter(tags=["health"])
 
+_ORDER = ("failing", "ok", "unused")
+"""Of a target with several credentials, or in several models, the first of these is shown."""
+
 
 class TargetHealth(BaseModel):
     """`state` is what calls met last: `ok`, `failing`, `unused` before the first, or `unconfigured`."""
@@ -73,8 +76,10 @@ def _providers(runtime: Runtime) -> dict[str, dict[str, TargetHealth]]:
     found: dict[str, dict[str, TargetHealth]] = {name: {} for name in snapshot.services}
     for model in snapshot.catalog.models.values():
         for target in model.targets:
-            seen = TargetHealth(state=target.state, since=target.since, reason=target.reason)
-            found[target.provider][target.name] = seen
+            targets = found[target.provider]
+            known = targets.get(target.name)
+            if known is None or _ORDER.index(target.state) < _ORDER.index(known.state):
+                targets[target.name] = TargetHealth(state=target.state, since=target.since, reason=target.reason)
     for name, service in snapshot.services.items():
         if service.missing:
             found[name]["*"] = TargetHealth(state="unconfigured", since=None, reason=service.missing)

@@ -111,6 +111,8 @@ def serve(
 
 
 def _refuse_unbuilt(workers: int, redis_url: str | None, secret_key: str | None) -> None:
+    if os.environ.get("DUJIANG_TRUSTED_PROXIES"):
+        raise NotBuilt("Trusted proxies are not built yet: unset DUJIANG_TRUSTED_PROXIES.")
     if redis_url:
         raise NotBuilt("Redis is not built yet: unset DUJIANG_REDIS_URL.")
     if workers > 1:

@@ -107,7 +107,7 @@ def _error_in_stream(exchange: Exchange) -> Iterator[Step]:
 
 
 def _error_in_stream_then_done(exchange: Exchange) -> Iterator[Step]:
-    return _with_error_inside(exchange, exchange.stream().terminator)
+    return _with_error_inside(exchange, exchange.stream().terminator if exchange.wants_events else None)
 
 
 def _oversize_line(exchange: Exchange) -> Iterator[Step]:
