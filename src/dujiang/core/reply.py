@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from dujiang.core.chat import Chunk, Usage
+from dujiang.core.chat import Chunk
 from dujiang.core.errors import AppError
 
 
@@ -10,17 +10,17 @@ class Reply:
     """The base of every answer. Opening one returned only after its first real chunk arrived.
 
     Iterate it to the end, then close it; or close it early, which ends the work upstream. Its last chunk, and only
-    that, carries `finish` and `usage`. Stages leave their bookkeeping with `on_close`: inner stages first, each exactly
+    that, carries `finish` and `usage`; then it is `last`. Stages leave their bookkeeping with `on_close`: inner stages first, each exactly
     once; there `is_complete` tells a whole answer from a broken one (`error` is set) and an abandoned one (it is not).
     A class and not a generator: closing a generator that never started would skip its `finally`.
     """
 
-    __slots__ = ("_closers", "error", "is_closed", "is_complete", "usage")
+    __slots__ = ("_closers", "error", "is_closed", "is_complete", "last")
 
     def __init__(self) -> None:
         self.is_complete = False
         self.is_closed = False
-        self.usage: Usage | None = None
+        self.last: Chunk | None = None
         self.error: AppError | None = None
         self._closers: list[Callable[[Reply], None]] = []
 
@@ -62,6 +62,6 @@ class WholeReply(Reply):
         if chunk is None:
             raise StopAsyncIteration
         self._chunk = None
-        self.usage = chunk.usage
+        self.last = chunk
         self.is_complete = True
         return chunk

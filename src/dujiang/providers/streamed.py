@@ -62,7 +62,7 @@ class StreamedReply(Reply):
         chunk = ready.popleft()
         if chunk.finish is not None:
             self.is_complete = True
-            self.usage = chunk.usage
+            self.last = chunk
         return chunk
 
     def release(self) -> None:

@@ -1,0 +1,1 @@
+"""Call records: one for every call, whatever became of it."""
