@@ -5,6 +5,7 @@ from time import monotonic
 
 from dujiang.core.call import Attempt, Call
 from dujiang.core.errors import AppError, Rejected, StaleConnection, UpstreamError
+from dujiang.core.money import Cost, Price
 from dujiang.core.protocols import Handler
 from dujiang.core.reply import Reply
 from dujiang.resilience.balancer import least_loaded
@@ -24,14 +25,14 @@ def dispatch(models: Mapping[str, Model]) -> Handler:
         call.model_version = model.version
         call.provider = target.provider
         try:
-            return await attempt(call, target, "first")
+            return await attempt(call, target, model.price, "first")
         except StaleConnection:
-            return await attempt(call, target, "stale_connection")
+            return await attempt(call, target, model.price, "stale_connection")
 
     return dispatched
 
 
-async def attempt(call: Call, target: Target, why: str) -> Reply:
+async def attempt(call: Call, target: Target, price: Price, why: str) -> Reply:
     """Open the answer at one target, and note how it went. The target counts as busy until the reply is closed."""
     noted = Attempt(target.provider, target.name, target.credential, why)
     call.attempts.append(noted)
@@ -58,8 +59,17 @@ async def attempt(call: Call, target: Target, why: str) -> Reply:
         if ended.error is not None:
             noted.error = ended.error.code
             target.note(noted.error)
+        if ended.usage is not None:
+            _settle(noted, price(ended.usage))
 
     if target.state != "ok":
         target.note(None)
     reply.on_close(leave)
     return reply
+
+
+def _settle(noted: Attempt, cost: Cost | None) -> None:
+    if cost is not None:
+        noted.cost_micros = cost.amount_micros
+        noted.currency = cost.currency
+        noted.price_version = cost.price_version

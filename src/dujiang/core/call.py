@@ -86,15 +86,22 @@ class Plan(Struct, frozen=True):
 
 
 class Attempt(Struct):
-    """One try at one target. Times are seconds; `error` is the code of the error that ended it."""
+    """One try at one target. Times are seconds; `error` is the code of the error that ended it.
+
+    `cost_micros` is in millionths of `currency`; None where the price, or what was used, is not known.
+    """
 
     provider: str
     target: str
     credential: str
     why: str
     waited_s: float = 0.0
+    first_token_s: float | None = None
     total_s: float = 0.0
     error: str | None = None
+    cost_micros: int | None = None
+    currency: str | None = None
+    price_version: str | None = None
 
 
 class Call:
@@ -102,7 +109,7 @@ class Call:
 
     | field | written by |
     | --- | --- |
-    | `id kind parse body caller started deadline revision` | the edge |
+    | `id kind parse body caller started deadline revision request_bytes client_retries` | the edge |
     | `parsed request request_id` | the parse stage; the scene stage replaces `request` |
     | `rights` | admission |
     | `scene model_version` | the scene stage; dispatch |
@@ -116,6 +123,7 @@ class Call:
         "attempts",
         "body",
         "caller",
+        "client_retries",
         "deadline",
         "id",
         "kind",
@@ -126,6 +134,7 @@ class Call:
         "plan",
         "provider",
         "request",
+        "request_bytes",
         "request_id",
         "revision",
         "rights",
@@ -159,6 +168,8 @@ class Call:
         self.deadline = deadline
         self.revision = revision
         self.request_id = id
+        self.request_bytes = len(body)
+        self.client_retries = 0
         self.scene: SceneChoice | None = None
         self.attempts: list[Attempt] = []
         self.provider = ""

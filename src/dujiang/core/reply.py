@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from dujiang.core.chat import Chunk
+from dujiang.core.chat import Chunk, Usage
 from dujiang.core.errors import AppError
 
 
@@ -10,17 +10,19 @@ class Reply:
     """The base of every answer. Opening one returned only after its first real chunk arrived.
 
     Iterate it to the end, then close it; or close it early, which ends the work upstream. Its last chunk, and only
-    that, carries `finish` and `usage`; then it is `last`. Stages leave their bookkeeping with `on_close`: inner stages first, each exactly
-    once; there `is_complete` tells a whole answer from a broken one (`error` is set) and an abandoned one (it is not).
-    A class and not a generator: closing a generator that never started would skip its `finally`.
+    that, carries `finish` and `usage`; from then on it is `last`. Stages leave their bookkeeping with `on_close`: inner
+    stages first, each exactly once; there `is_complete` tells a whole answer from a broken one (`error` is set) and an
+    abandoned one (it is not). A class and not a generator: closing a generator that never started would skip its
+    `finally`.
     """
 
-    __slots__ = ("_closers", "error", "is_closed", "is_complete", "last")
+    __slots__ = ("_closers", "error", "is_closed", "is_complete", "last", "spent")
 
     def __init__(self) -> None:
         self.is_complete = False
         self.is_closed = False
         self.last: Chunk | None = None
+        self.spent: Usage | None = None
         self.error: AppError | None = None
         self._closers: list[Callable[[Reply], None]] = []
 
@@ -30,8 +32,16 @@ class Reply:
     async def __anext__(self) -> Chunk:
         raise NotImplementedError
 
+    @property
+    def usage(self) -> Usage | None:
+        """What the answer used: of a complete one, what its last chunk says; of another, `spent`, as far as known."""
+        return self.last.usage if self.last is not None else self.spent
+
     def release(self) -> None:
-        """Give back what the answer holds (its connection). Called once, before the bookkeeping."""
+        """Give back what the answer holds (its connection). Called once, before the bookkeeping.
+
+        An answer that is not complete leaves in `spent` what it has used so far.
+        """
 
     def on_close(self, closer: "Callable[[Reply], None]") -> None:
         self._closers.append(closer)

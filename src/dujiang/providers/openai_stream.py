@@ -7,7 +7,14 @@ import msgspec
 from dujiang.core.chat import ChatRequest, Chunk, FinishReason, Usage
 from dujiang.core.errors import Unavailable, UpstreamError
 from dujiang.providers.errors import Codes, classify, read_error
-from dujiang.providers.openai_wire import StreamChoice, estimate, finish_of, read_event
+from dujiang.providers.openai_wire import (
+    StreamChoice,
+    StreamEvent,
+    estimate,
+    finish_of,
+    read_event,
+    read_odd_event,
+)
 from dujiang.providers.usage import estimate_tokens, normalise
 
 
@@ -46,6 +53,8 @@ class OpenAIEvents:
             return
         try:
             parsed = read_event(event)
+        except msgspec.ValidationError:
+            parsed = self._read_odd(event)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise self._unreadable(event) from error
         if parsed.error:
@@ -57,12 +66,14 @@ class OpenAIEvents:
         if parsed.choices:
             self._take_choice(parsed.choices[0])
 
+    def spent(self) -> Usage:
+        return self._usage or estimate(self._request, self._tokens)
+
     def end(self) -> None:
         self.is_done = True
         if self._finish is None:
             raise Unavailable("The model's service broke off its answer.", reason="truncated")
-        usage = self._usage or estimate(self._request, self._tokens)
-        self.ready.append(Chunk("", self._finish, usage, self._served, raw_finish=self._raw_finish))
+        self.ready.append(Chunk("", self._finish, self.spent(), self._served, raw_finish=self._raw_finish))
 
     def _take_choice(self, choice: StreamChoice) -> None:
         delta = choice.delta
@@ -82,6 +93,12 @@ class OpenAIEvents:
             self._raw_finish = choice.finish_reason
             if self._finish == "error":
                 raise Unavailable("The model's service broke off its answer.", reason=choice.finish_reason)
+
+    def _read_odd(self, event: bytes) -> StreamEvent:
+        try:
+            return read_odd_event(event)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise self._unreadable(event) from error
 
     def _unreadable(self, event: bytes) -> UpstreamError:
         error = read_error(event)

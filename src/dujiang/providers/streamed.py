@@ -3,7 +3,7 @@
 from collections import deque
 from typing import Protocol
 
-from dujiang.core.chat import Chunk
+from dujiang.core.chat import Chunk, Usage
 from dujiang.core.errors import StreamBroken, UpstreamError
 from dujiang.core.reply import Reply
 from dujiang.providers.http import Exchange, monotonic
@@ -21,6 +21,10 @@ class EventReader(Protocol):
 
     def take(self, event: bytes) -> None:
         """Take in one event's payload. Raises `UpstreamError` for one that cannot be read, or is an error."""
+
+    def spent(self) -> Usage:
+        """What was used so far: the service's own figures, else our estimate."""
+        ...
 
     def end(self) -> None:
         """The service closed the stream. Raises `UpstreamError` when its answer was not complete."""
@@ -67,6 +71,8 @@ class StreamedReply(Reply):
 
     def release(self) -> None:
         self._exchange.release()
+        if not self.is_complete:
+            self.spent = self._reader.spent()
 
     async def _pull(self) -> None:
         """Take in what arrives next; the idle clock restarts only when it held a token."""

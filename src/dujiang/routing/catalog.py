@@ -6,6 +6,7 @@ from typing import Literal
 
 from dujiang.core.call import One, Plan
 from dujiang.core.errors import AppError
+from dujiang.core.money import Price, unpriced
 from dujiang.core.protocols import Handler
 
 
@@ -41,10 +42,13 @@ class Target:
 class Model:
     """A configured model. When it has no target to ask, `missing` is the error that says what an operator must do."""
 
-    __slots__ = ("missing", "name", "targets", "version")
+    __slots__ = ("missing", "name", "price", "targets", "version")
 
-    def __init__(self, name: str, version: str, targets: tuple[Target, ...], missing: AppError) -> None:
+    def __init__(
+        self, name: str, version: str, targets: tuple[Target, ...], missing: AppError, price: Price = unpriced
+    ) -> None:
         self.name = name
+        self.price = price
         self.version = version
         self.targets = targets
         self.missing = missing

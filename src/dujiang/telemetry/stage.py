@@ -24,7 +24,7 @@ def observe(metrics: Metrics) -> Stage:
             def close(reply: Reply) -> None:
                 metrics.in_flight -= 1
                 outcome = "ok" if reply.is_complete else "cut" if reply.error else "cancelled"
-                metrics.ended(call, outcome, reply.last.usage if reply.last is not None else None)
+                metrics.ended(call, outcome, reply.usage)
 
             reply.on_close(close)
             return reply

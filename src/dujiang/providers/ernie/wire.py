@@ -206,8 +206,10 @@ class ErnieFrames:
             self._raw_finish = frame.finish_reason
         if frame.is_end:
             self.is_done = True
-            usage = self._usage or estimate(self._request, self._tokens)
-            self.ready.append(Chunk("", self._finish, usage, raw_finish=self._raw_finish))
+            self.ready.append(Chunk("", self._finish, self.spent(), raw_finish=self._raw_finish))
+
+    def spent(self) -> Usage:
+        return self._usage or estimate(self._request, self._tokens)
 
     def end(self) -> None:
         raise Unavailable("ERNIE broke off its answer.", reason="truncated")
