@@ -397,7 +397,7 @@ def test_nothing_but_what_is_open_answers_without_a_key(server: Gateway) -> None
 
 def walk() -> Iterator[tuple[str, str]]:
     """Method and path of everything that is routed."""
-    routes = [*create_management(None).routes]
+    routes: list[Any] = [*create_management(None).routes]
     while routes:
         route = routes.pop()
         if hasattr(route, "original_router"):  # how FastAPI keeps what was included

@@ -71,9 +71,7 @@ class EchoingVendor:
             "cut html": padded.encode(),
             "event": b"data: " + json.dumps({"error": error}).encode() + b"\n\n",
             "event in the middle": b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n'
-            + b"data: "
-            + json.dumps({"error": error}).encode()
-            + b"\n\n",
+            b"data: " + json.dumps({"error": error}).encode() + b"\n\n",
             "unreadable event": b"data: " + json.dumps(error).encode()[:-1] + b"\n\n",
             "finish": json.dumps({"choices": [{"message": {"content": ""}, "finish_reason": authorization}]}).encode(),
         }[self.shape]

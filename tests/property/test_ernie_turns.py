@@ -7,6 +7,8 @@ from dujiang.core.chat import Message
 from dujiang.core.errors import InvalidRequest
 from dujiang.providers.ernie.turns import BEFORE, GO_ON, to_turns
 
+BLANK = " \n\r\t\f\v"
+
 texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
 parts = st.lists(st.fixed_dictionaries({"type": st.just("text"), "text": texts}), max_size=3)
 plain = st.builds(Message, st.sampled_from(["system", "developer", "user", "assistant"]), texts | parts)
@@ -28,7 +30,7 @@ def is_accepted(turns: list) -> bool:
         and all(turn.role in ("user", "function") for turn in turns[::2])
         and all(turn.role == "assistant" for turn in turns[1::2])
         and all(turn.name for turn in turns if turn.role == "function")
-        and turns[-1].content.strip() != ""
+        and all(turn.content.strip(BLANK) or turn.function_call for turn in turns)
     )
 
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import pytest
 from hypothesis import example, given, settings
@@ -160,7 +161,7 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 def cut(data: bytes, at: list[int]) -> list[bytes]:
     edges = [0, *sorted({n for n in at if 0 < n < len(data)}), len(data)]
-    return [data[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [data[start:end] for start, end in pairwise(edges)]
 
 
 @dataclass

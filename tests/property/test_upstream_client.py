@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from time import monotonic
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
@@ -131,7 +133,7 @@ async def play(pieces: list[bytes], *, streams: bool, error: Exception | None = 
 
 def cut(data: bytes, at: list[int]) -> list[bytes]:
     edges = [0, *sorted({n for n in at if 0 < n < len(data)}), len(data)]
-    return [data[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [data[start:end] for start, end in pairwise(edges)]
 
 
 @dataclass
@@ -312,6 +314,12 @@ def test_an_answer_that_broke_a_limit_is_no_answer_even_when_it_is_whole(loop) -
     loop.run_until_complete(main())
 
 
+def lose(exchange: Exchange) -> None:
+    """The service closes the connection."""
+    transport: Any = exchange._transport
+    transport.lose(None)
+
+
 class PoolMachine(RuleBasedStateMachine):
     """A pool beside a model of it: a stack of idle connections."""
 
@@ -397,8 +405,8 @@ class PoolMachine(RuleBasedStateMachine):
         """The service closes instead of answering: stale where the connection had been used, else unavailable."""
         exchange = self.busy.pop(data.draw(st.integers(0, len(self.busy) - 1)))
 
-        async def lose() -> type[AppError]:
-            exchange._transport.lose(None)
+        async def wait() -> type[AppError]:
+            lose(exchange)
             try:
                 await exchange.body()
             except AppError as error:
@@ -408,7 +416,7 @@ class PoolMachine(RuleBasedStateMachine):
             raise AssertionError("there was no answer")
 
         is_stale = exchange in self.used
-        assert self.run(lose()) is (StaleConnection if is_stale else Unavailable)
+        assert self.run(wait()) is (StaleConnection if is_stale else Unavailable)
         if is_stale:
             self.idle.clear()
 
@@ -419,7 +427,7 @@ class PoolMachine(RuleBasedStateMachine):
 
         async def spoil() -> None:
             if how == "close":
-                self.idle[at]._transport.lose(None)
+                lose(self.idle[at])
             elif how == "bytes":
                 self.idle[at].data_received(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
             else:
@@ -447,3 +455,26 @@ class PoolMachine(RuleBasedStateMachine):
 
 TestPool = PoolMachine.TestCase
 TestPool.settings = settings(max_examples=60, stateful_step_count=30)
+
+
+def test_a_service_that_closes_after_a_while_is_not_asked_again(loop) -> None:
+    """It may have been at work on the request, and will bill it: only what shows at once was a stale connection."""
+
+    async def main(pause_s: float) -> type[AppError]:
+        pool = Pool(FakeDialer(), LIMITS)
+        exchange = await pool.send(REQUEST, 1.0, monotonic() + 60, "its answer")
+        exchange.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        exchange.release()
+        exchange = await pool.send(REQUEST, 1.0, monotonic() + 60, "its answer")
+        exchange.reused_at -= pause_s
+        lose(exchange)
+        try:
+            await exchange.body()
+        except AppError as error:
+            return type(error)
+        finally:
+            exchange.release()
+        raise AssertionError("there was no answer")
+
+    assert loop.run_until_complete(main(0)) is StaleConnection
+    assert loop.run_until_complete(main(2)) is Unavailable

@@ -43,6 +43,8 @@ async def read_body(fields: dict[bytes, bytes], receive: Receive, limit_bytes: i
     if not message.get("more_body"):
         if message["type"] != "http.request":
             raise CallerGone
+        if len(body) > limit_bytes:
+            raise _too_large(limit_bytes)
         return body
     parts = [body]
     size = len(body)

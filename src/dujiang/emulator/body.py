@@ -13,12 +13,12 @@ _PROBLEM = re.compile(r"(?P<what>.*?)(?: - at `\$\.?(?P<where>.*)`)?")
 
 
 class BadBody(Exception):
-    """The body is no JSON (`kind` is `json`), or not of the form that is asked for: then `param` is the path to it."""
+    """The body is not JSON (then `kind` is `json`), or is not what it must be at the path `param`."""
 
     def __init__(self, message: str, kind: Kind, param: str | None = None) -> None:
         super().__init__(message)
         self.message = message
-        self.kind = kind
+        self.kind: Kind = kind
         self.param = param
 
 
@@ -29,7 +29,7 @@ def decode(decoder: Decoder[_Body], body: bytes) -> _Body:
     except msgspec.ValidationError as problem:
         raise _explained(str(problem)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
-        raise BadBody(f"We could not parse the JSON body of your request. ({problem})", "json") from None
+        raise BadBody(str(problem), "json") from None
 
 
 def _explained(problem: str) -> BadBody:

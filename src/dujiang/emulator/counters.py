@@ -3,6 +3,9 @@
 import msgspec
 from msgspec import Struct
 
+OAUTH = "oauth"
+"""The name under which fetches of access tokens are counted, as if it were a model's."""
+
 
 class Tally(Struct):
     """Calls of one model or one key.
@@ -65,7 +68,11 @@ class Counters:
     def __init__(self) -> None:
         self.models: dict[str, Tally] = {}
         self.keys: dict[str, Tally] = {}
-        self.token_fetches = 0
+
+    @property
+    def token_fetches(self) -> int:
+        """How often an access token was asked for, with or without success."""
+        return self.model(OAUTH).attempts
 
     def begin(self, model: str, key: str) -> Attempt:
         """Count a call in. An empty name is not counted."""
@@ -93,7 +100,6 @@ class Counters:
 
     def reset(self) -> None:
         """Forget the past. Calls that are in flight stay in flight."""
-        self.token_fetches = 0
         for table in (self.models, self.keys):
             for name, tally in list(table.items()):
                 tally.attempts = tally.completed = tally.disconnected = 0

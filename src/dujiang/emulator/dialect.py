@@ -30,7 +30,7 @@ class Request(Struct):
         return parse_qs(self.query).get(name, [""])[0]
 
     def bearer(self) -> str | None:
-        """The key of `Authorization: Bearer KEY`: None without that header, empty if it has another scheme or no key."""
+        """The key of `Authorization: Bearer KEY`: None without that header, empty if there is no such key in it."""
         header = self.headers.get(b"authorization")
         if header is None:
             return None

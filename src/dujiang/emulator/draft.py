@@ -30,7 +30,8 @@ class Wish(Struct, frozen=True):
     """What a call asks for.
 
     `forced` is the one function that must be called, `needs_call` says that some one must; `has_result` that a
-    function has just answered. `schema` is the form of the answer where it is to be JSON. The answer is given `n` times.
+    function has just answered. `schema` is what the answer must satisfy if `format` is `json_schema`. `n` counts how
+    often the answer is given.
     """
 
     model: str
@@ -90,7 +91,7 @@ class Draft:
         self.figures = _figures(wish, behaviour, said, text.count(self.reasoning) if self.reasoning else 0)
 
     @property
-    def text(self) -> str:
+    def content(self) -> str:
         return "".join(self._words)
 
     @property

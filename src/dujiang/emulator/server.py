@@ -14,29 +14,25 @@ from dujiang.emulator.behaviour import BadBehaviour
 from dujiang.emulator.conditions import Conditions
 from dujiang.emulator.connection import Connection, Play
 from dujiang.emulator.control import Control, error
-from dujiang.emulator.counters import Counters
+from dujiang.emulator.counters import Attempt, Counters
 from dujiang.emulator.delivery import Exchange
 from dujiang.emulator.dialect import Answer, Dialect, Refused, Request
+from dujiang.emulator.ernie.v1 import ErnieDialect, TokenDialect, Tokens
+from dujiang.emulator.ernie.v2 import QianfanDialect
 from dujiang.emulator.openai import OpenAiDialect
 from dujiang.emulator.script import Script, load
 from dujiang.emulator.wire import CLOSE, head, length
 
-_DIALECTS: tuple[Dialect, ...] = (OpenAiDialect(),)
-_NOT_BUILT = {
-    "/oauth/2.0/token": "ERNIE V1",
-    "/rpc/2.0/ai_custom/v1/wenxinworkshop/chat/": "ERNIE V1",
-    "/v2/": "Qianfan V2",
-}
 _BACKLOG = 4096
-_MODELS = ("gpt-4-0613", "gpt-4o-mini")
 
 
 class Emulator:
     """A running emulator. `url` is its address without a path, `counters` what it has counted so far."""
 
-    def __init__(self, script: Script) -> None:
+    def __init__(self, dialects: tuple[Dialect, ...], script: Script) -> None:
         self.url = ""
         self.counters = Counters()
+        self._dialects = dialects
         self._script = script
         self._conditions = Conditions()
         self._control = Control(self.counters, script, self._conditions)
@@ -65,34 +61,29 @@ class Emulator:
     def answer(self, request: Request) -> Play:
         """How a request is answered."""
         path = request.path
-        for dialect in _DIALECTS:
+        for dialect in self._dialects:
             if path.startswith(dialect.paths):
                 return self._in_dialect(dialect, request)
         if path.startswith("/_emulator/"):
             return _at_once(self._control.answer(request), request)
-        for prefix, name in _NOT_BUILT.items():
-            if path.startswith(prefix):
-                message = f"The emulator does not speak {name} yet: {prefix} is not implemented."
-                return _at_once(error(501, message, "not_implemented"), request)
         return _at_once(error(404, f"The emulator has no {path}.", "not_found"), request)
 
     def _in_dialect(self, dialect: Dialect, request: Request) -> Play:
-        page = dialect.page(request, sorted({*_MODELS, *self._script.models}))
+        page = dialect.page(request, self._script.models)
         if page is not None:
             return _at_once(page, request)
         try:
             ask = dialect.read(request)
         except Refused as refused:
-            play = _at_once(refused.answer, request)
-            play.attempt = self.counters.begin(refused.model, refused.key)
-            return play
+            return _at_once(refused.answer, request, self.counters.begin(refused.model, refused.key))
         attempt = self.counters.begin(ask.model, ask.key)
         try:
             chosen = self._script.choose(ask.model, request.headers.get(b"x-emulate"), dialect.errors)
+            ask.admit(chosen)
         except BadBehaviour as problem:
-            play = _at_once(dialect.refusal(str(problem)), request)
-            play.attempt = attempt
-            return play
+            return _at_once(dialect.refusal(str(problem)), request, attempt)
+        except Refused as refused:
+            return _at_once(refused.answer, request, attempt)
         in_flight = self.counters.model(ask.model).in_flight
         decision = self._conditions.decide(ask.model, chosen, in_flight, dialect.usual_errors)
         exchange = Exchange(request, dialect, ask, decision.behaviour, decision.allowance)
@@ -101,8 +92,10 @@ class Emulator:
 
 async def start(host: str = "127.0.0.1", port: int = 0, script: Mapping[str, str] | None = None) -> Emulator:
     """Start an emulator in the running loop. `script` maps models to behaviours. Raises `BadBehaviour`, `OSError`."""
-    errors = frozenset[str]().union(*(dialect.errors for dialect in _DIALECTS))
-    emulator = Emulator(Script(errors, script))
+    tokens = Tokens()
+    dialects = (OpenAiDialect(), TokenDialect(tokens), ErnieDialect(tokens), QianfanDialect())
+    errors = frozenset[str]().union(*(dialect.errors for dialect in dialects))
+    emulator = Emulator(dialects, Script(errors, script))
     await emulator.listen(host, port)
     return emulator
 
@@ -134,6 +127,6 @@ def _raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _at_once(answer: Answer, request: Request) -> Play:
+def _at_once(answer: Answer, request: Request, attempt: Attempt | None = None) -> Play:
     lines = answer.headers + length(answer.body) + (b"" if request.keeps_alive else CLOSE)
-    return Play((head(answer.status, answer.content_type, lines) + answer.body,))
+    return Play((head(answer.status, answer.content_type, lines) + answer.body,), attempt)

@@ -18,6 +18,8 @@ monotonic = time.monotonic
 
 _NEVER = float("inf")
 _SLOW_READER_S = 1.0
+_STALE_S = 1.0
+"""How soon a service that had closed an idle connection shows it. Later, it may have been working on the request."""
 _HEAD, _DATA, _END = 0, 1, 2
 
 
@@ -56,7 +58,6 @@ class Exchange(asyncio.Protocol):
         "_parser",
         "_parts",
         "_pool",
-        "_served",
         "_timer",
         "_timer_at",
         "_transport",
@@ -65,6 +66,7 @@ class Exchange(asyncio.Protocol):
         "due",
         "headers",
         "idle_since",
+        "reused_at",
         "status",
         "waiting_for",
     )
@@ -82,8 +84,8 @@ class Exchange(asyncio.Protocol):
         self._is_closed = False
         self._is_paused = False
         self._is_informational = False
-        self._served = 0
         self.idle_since = 0.0
+        self.reused_at = -_NEVER
         self.due = _NEVER
         self.waiting_for = "its answer"
         self._reset()
@@ -105,7 +107,6 @@ class Exchange(asyncio.Protocol):
     def begin(self, payload: bytes) -> None:
         self._reset()
         self._is_busy = True
-        self._served += 1
         self._transport.write(payload)
 
     def expect(self, due: float, what: str) -> None:
@@ -252,7 +253,7 @@ class Exchange(asyncio.Protocol):
         if self._is_until_close and exc is None:
             self._is_complete = True
             self._wake()
-        elif self.status == 0 and self._head_bytes == 0 and self._served > 1:
+        elif self.status == 0 and self._head_bytes == 0 and monotonic() - self.reused_at < _STALE_S:
             self._pool.drop_idle()
             self._fail(StaleConnection("An idle connection to the model's service had been closed."))
         else:
@@ -363,10 +364,11 @@ class Pool:
 
     def _take(self) -> Exchange | None:
         idle = self._idle
-        oldest = monotonic() - self.limits.keep_alive_s
+        now = monotonic()
         while idle:
             exchange = idle.pop()
-            if exchange.is_usable and exchange.idle_since >= oldest:
+            if exchange.is_usable and now - exchange.idle_since <= self.limits.keep_alive_s:
+                exchange.reused_at = now
                 return exchange
             exchange.abort()
         return None

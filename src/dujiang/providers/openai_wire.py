@@ -44,7 +44,7 @@ class _Choice(Struct):
 
 
 class _Completion(Struct):
-    model: str = ""
+    model: str | None = None
     choices: list[_Choice] | None = None
     usage: VendorUsage | None = None
 
@@ -58,14 +58,29 @@ class StreamChoice(Struct):
 
 
 class StreamEvent(Struct):
-    model: str = ""
+    model: str | None = None
     choices: list[StreamChoice] | None = None
     usage: VendorUsage | None = None
     error: Any = None
 
 
+class _OddCompletion(_Completion):
+    usage: Any = None
+
+
+class _OddChoice(StreamChoice):
+    usage: Any = None
+
+
+class _OddEvent(StreamEvent):
+    choices: list[_OddChoice] | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
+    usage: Any = None
+
+
 _encode = msgspec.json.Encoder().encode
 _read_completion = msgspec.json.Decoder(_Completion).decode
+_read_odd_completion = msgspec.json.Decoder(_OddCompletion).decode
+_read_odd_event = msgspec.json.Decoder(_OddEvent).decode
 read_event = msgspec.json.Decoder(StreamEvent).decode
 
 _STREAM_USAGE = b',"stream_options":{"include_usage":true}}'
@@ -126,7 +141,7 @@ def _as_system(message: Message) -> Message:
 def read_completion(body: bytes, request: ChatRequest) -> Chunk:
     """A whole answer as the one chunk it is. Raises `UpstreamError` for anything that is not a completion."""
     try:
-        answer = _read_completion(body)
+        answer = _read_answer(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise UpstreamError("The model's service sent an answer that cannot be read.", reason="bad_answer") from error
     choice = answer.choices[0] if answer.choices else None
@@ -150,6 +165,25 @@ def read_completion(body: bytes, request: ChatRequest) -> Chunk:
         choice.logprobs,
         choice.finish_reason,
     )
+
+
+def _read_answer(body: bytes) -> _Completion:
+    """That a vendor counts oddly must not cost the caller the answer: it is read without its usage then."""
+    try:
+        return _read_completion(body)
+    except msgspec.ValidationError:
+        answer = _read_odd_completion(body)
+        answer.usage = None
+        return answer
+
+
+def read_odd_event(event: bytes) -> StreamEvent:
+    """An event that `read_event` refused, without its usage. Raises as that does when the usage was not to blame."""
+    read = _read_odd_event(event)
+    read.usage = None
+    for choice in read.choices or ():
+        choice.usage = None
+    return read
 
 
 def finish_of(raw: str | None, *, needs_clearing: bool = False) -> FinishReason | None:

@@ -3,10 +3,16 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from dujiang.emulator.behaviour import forms
-from dujiang.emulator.openai.failures import FAILURES
+from dujiang.emulator.ernie.v1 import failures as v1
+from dujiang.emulator.ernie.v1 import oauth
+from dujiang.emulator.ernie.v2 import failures as v2
+from dujiang.emulator.openai import failures as openai
 
 PAGE = (Path(__file__).parents[3] / "docs" / "emulator.md").read_text(encoding="utf-8")
+ERRORS = PAGE.partition("## Errors")[2]
 
 
 def test_every_behaviour_is_documented():
@@ -14,10 +20,15 @@ def test_every_behaviour_is_documented():
     assert sorted(rows) == sorted(forms())
 
 
-def test_every_error_is_documented():
-    names = [name for row in re.findall(r"^\| (?:OpenAI|vLLM|Ollama).*$", PAGE, re.MULTILINE) for name in _quoted(row)]
-    assert sorted(names) == sorted(FAILURES)
-
-
-def _quoted(row: str) -> list[str]:
-    return re.findall(r"`([^`]+)`", row)
+@pytest.mark.parametrize(
+    ("row", "names"),
+    [
+        ("OpenAI|vLLM|Ollama", openai.FAILURES),
+        ("ERNIE V1, in HTTP 200", v1.FAILURES),
+        ("ERNIE token", oauth.FAILURES),
+        ("Qianfan V2", v2.FAILURES),
+    ],
+)
+def test_every_error_is_documented(row, names):
+    rows = re.findall(rf"^\| (?:{row}).*$", ERRORS, re.MULTILINE)
+    assert {name for found in rows for name in re.findall(r"`([^`]+)`", found)} == set(names)

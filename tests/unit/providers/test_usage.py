@@ -8,6 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dujiang.core.chat import ChatRequest, Message
+from dujiang.core.errors import UpstreamError
+from dujiang.providers.errors import NO_CODES
+from dujiang.providers.openai_stream import OpenAIEvents
 from dujiang.providers.openai_wire import estimate, read_completion
 from dujiang.providers.usage import CompletionDetails, PromptDetails, VendorUsage, estimate_tokens, normalise
 
@@ -35,7 +38,7 @@ def test_buckets_are_never_negative_and_add_up_to_the_vendors_totals(vendor: Ven
     if vendor.completion_tokens is not None:
         assert usage.completion_tokens == vendor.completion_tokens
     else:
-        assert usage.completion_tokens == vendor.total_tokens - vendor.prompt_tokens
+        assert vendor.total_tokens == usage.prompt_tokens + usage.completion_tokens
     assert usage.source == "provider"
 
 
@@ -149,3 +152,18 @@ def test_an_estimate_is_between_a_quarter_and_all_of_the_characters(text: str) -
 def test_whatever_is_read_is_normalised(fields: dict[str, int | None]) -> None:
     numbers = {name: value for name, value in fields.items() if not name.endswith("_details")}
     normalise(msgspec.json.decode(json.dumps(numbers), type=VendorUsage))
+
+
+@pytest.mark.parametrize("usage", [[], "unknown", {"prompt_tokens": 7.5}, {"prompt_tokens_details": 1}], ids=repr)
+@pytest.mark.parametrize("place", ["event", "choice"])
+def test_a_stream_with_absurd_usage_goes_on(usage: object, place: str) -> None:
+    events = OpenAIEvents(REQUEST, "", NO_CODES)
+    choice: dict[str, object] = {"delta": {"content": "你好"}, "finish_reason": "stop"}
+    event: dict[str, object] = {"model": None, "choices": [choice]}
+    (event if place == "event" else choice)["usage"] = usage
+    events.take(json.dumps(event).encode())
+    events.take(b"[DONE]")
+    assert "".join(chunk.text for chunk in events.ready) == "你好"
+    assert events.ready[-1].usage.completion_tokens == estimate_tokens("你好")
+    with pytest.raises(UpstreamError):
+        OpenAIEvents(REQUEST, "", NO_CODES).take(b'{"choices":[{"delta":{"content":7}}],"usage":[]}')

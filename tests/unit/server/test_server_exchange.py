@@ -134,7 +134,7 @@ def test_nothing_is_written_for_a_peer_that_is_gone() -> None:
     exchange = Exchange(line, {"method": "GET"}, keeps_alive=True, is_http_1_0=False)
     exchange.disconnect()
 
-    async def main() -> dict[str, Any]:
+    async def main() -> Any:
         await exchange.send({"type": "http.response.start", "status": 200, "headers": []})
         await exchange.send({"type": "http.response.body", "body": b"a"})
         return await exchange.receive()

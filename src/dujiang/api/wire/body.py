@@ -14,7 +14,8 @@ T = TypeVar("T")
 FORBIDDEN_FIELDS = frozenset({"base_url", "api_base", "api_key", "headers", "extra_headers", "proxies"})
 """Fields that would let a caller choose where a call goes or with which credential: never accepted in a chat body."""
 
-_FORBIDDEN_MARKS = (b'base_url"', b'api_base"', b'api_key"', b'headers"', b'proxies"')
+_FORBIDDEN_MARKS = (b'base_url"', b'api_base"', b'api_key"', b'headers"', b'proxies"', b"\\u00")
+"""What a forbidden name shows itself by, or hides behind: an escaped letter."""
 _SCHEMA_FIELDS = frozenset({"tools", "functions", "response_format"})
 _PATH = re.compile(r" - at `\$\.?(.*)`$")
 _UNKNOWN = re.compile(r"unknown field `(.*?)`")

@@ -1,23 +1,22 @@
-"""The answer to a valid chat request: drafted once, then written whole or as a stream, always the same text."""
+"""The answer to a valid chat request in OpenAI's form, whole or as a stream, always the same text."""
 
-import time
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from dujiang.core.ids import new_id
 from dujiang.emulator import text
 from dujiang.emulator.behaviour import Behaviour
-from dujiang.emulator.dialect import DEFAULT_CHUNKS, Allowance, Answer, Stream
+from dujiang.emulator.dialect import Allowance, Answer, Stream
+from dujiang.emulator.draft import Called, Draft, Figures, Finish, Function, Wish
 from dujiang.emulator.openai.headers import headers
-from dujiang.emulator.openai.request import Chat, Message, ResponseFormat, Tool, ToolChoice
-from dujiang.emulator.sample import sample
+from dujiang.emulator.openai.message import Message
+from dujiang.emulator.openai.request import Chat, JsonSchema, OpenAiChat, ResponseFormat, ToolChoice
 
 _encode = msgspec.json.Encoder().encode
-_REASONING = "先想一想。The emulator pretends to think before it answers."
 _TOKENS_PER_MESSAGE = 4
 _OBJECT = "chat.completion.chunk"
+_FINISHES: dict[Finish, str] = {"stop": "stop", "length": "length", "call": "tool_calls"}
 
 
 class PromptDetails(Struct):
@@ -38,11 +37,6 @@ class Usage(Struct):
     total_tokens: int
     prompt_tokens_details: PromptDetails
     completion_tokens_details: CompletionDetails
-
-
-class Called(Struct):
-    name: str | UnsetType = UNSET
-    arguments: str | UnsetType = UNSET
 
 
 class ToolPiece(Struct):
@@ -112,88 +106,74 @@ class ChatAsk:
 
     __slots__ = ("chat", "is_stream", "key", "model")
 
-    def __init__(self, chat: Chat, key: str) -> None:
+    def __init__(self, chat: OpenAiChat, key: str) -> None:
         self.chat = chat
         self.key = key
         self.model = chat.model
         self.is_stream = chat.stream
 
+    def admit(self, behaviour: Behaviour) -> None:
+        """A key lasts."""
+
     def whole(self, behaviour: Behaviour, allowance: Allowance) -> Answer:
-        draft = Draft(self.chat, behaviour)
-        return Answer(_encode(draft.completion()), headers=headers(allowance))
+        return Answer(_encode(_Rendering(self.chat, behaviour).completion()), headers=headers(allowance))
 
     def stream(self, behaviour: Behaviour, allowance: Allowance) -> Stream:
-        draft = Draft(self.chat, behaviour)
+        rendering = _Rendering(self.chat, behaviour)
         return Stream(
             headers=headers(allowance),
-            opening=draft.opening(),
-            content=draft.content(),
-            closing=draft.closing(),
+            opening=rendering.opening(),
+            content=rendering.content(),
+            closing=rendering.closing(),
             terminator=b"[DONE]",
         )
 
 
-class Draft:
-    """What is answered, before its form: the words or the tool call, the reason to stop, the usage.
+class _Rendering:
+    """One answer in OpenAI's form."""
 
-    A draft makes one answer, so its id and time are the same in every chunk.
-    """
-
-    def __init__(self, chat: Chat, behaviour: Behaviour) -> None:
+    def __init__(self, chat: OpenAiChat, behaviour: Behaviour) -> None:
         self._chat = chat
-        self._behaviour = behaviour
-        self._id = f"chatcmpl-{new_id().replace('-', '')}"
-        self._created = int(time.time())
-        self._model = behaviour.served or chat.model
-        self._reasoning = _REASONING if behaviour.answer == "reasoning" else ""
-        self._words: tuple[str, ...] = ()
-        self._tool = _called_tool(chat, behaviour)
-        self._arguments = ""
-        if self._tool is not None:
-            self._finish = "tool_calls"
-            self._arguments = _encode(sample(self._tool.function.parameters or {})).decode()
-        else:
-            self._words, self._finish = _words(chat, behaviour)
-        said = text.count(self._arguments) if self._tool else len(self._words)
-        self._usage = _usage(chat, behaviour, said, text.count(self._reasoning) if self._reasoning else 0)
+        self._mode = behaviour.usage
+        self._draft = Draft(wish(chat, chat.n), behaviour)
+        self._id = f"chatcmpl-{self._draft.id}"
+        self._usage = _usage(self._draft.figures)
+        self._finish = behaviour.finish if behaviour.finish is not None else _FINISHES[self._draft.finish]
 
     def completion(self) -> Completion:
-        turn = Turn("assistant", None if self._tool else "".join(self._words))
-        if self._tool is not None:
-            called = Called(self._tool.function.name, self._arguments)
-            turn.tool_calls = [ToolPiece(id=self._call_id, type="function", function=called)]
-        if self._reasoning:
-            turn.reasoning_content = self._reasoning
+        draft = self._draft
+        turn = Turn("assistant", None if draft.call else draft.content)
+        if draft.call is not None:
+            turn.tool_calls = [ToolPiece(id=call_id(draft), type="function", function=draft.call)]
+        if draft.reasoning:
+            turn.reasoning_content = draft.reasoning
         choices = [Choice(index, turn, self._finish) for index in range(self._chat.n)]
-        usage = UNSET if self._behaviour.usage == "missing" else self._usage
-        return Completion(self._id, "chat.completion", self._created, self._model, choices, usage)
+        usage = self._usage if draft.has_figures else UNSET
+        return Completion(self._id, "chat.completion", draft.created, draft.model, choices, usage)
 
     def opening(self) -> tuple[bytes, ...]:
-        return self._chunks([Delta(role="assistant", content=None if self._tool else "", refusal=None)])
+        return self._chunks([Delta(role="assistant", content=None if self._draft.call else "", refusal=None)])
 
     def content(self) -> tuple[bytes, ...]:
-        return self._chunks([*self._reasoning_deltas(), *(self._tool_deltas() if self._tool else self._text_deltas())])
+        thoughts = [Delta(reasoning_content=piece) for piece in self._draft.reasoning_pieces()]
+        if self._draft.call is not None:
+            return self._chunks([*thoughts, *(Delta(tool_calls=[piece]) for piece in tool_pieces(self._draft))])
+        return self._chunks([*thoughts, *(Delta(content=piece) for piece in self._draft.text_pieces())])
 
     def closing(self) -> tuple[bytes, ...]:
-        mode = self._behaviour.usage
         includes_usage = self._chat.includes_usage
-        usage = self._usage if includes_usage and mode == "last_content_chunk" else self._passing_usage
+        usage = self._usage if includes_usage and self._mode == "last_content_chunk" else self._passing_usage
         finish = tuple(self._chunk([DeltaChoice(index, Delta(), self._finish)], usage) for index in range(self._chat.n))
-        if not includes_usage or mode in ("missing", "last_content_chunk", "every_chunk"):
+        if not includes_usage or self._mode in ("missing", "last_content_chunk", "every_chunk"):
             return finish
         return (*finish, self._chunk([], self._usage))
 
     @property
     def _passing_usage(self) -> Usage | UnsetType | None:
         """The `usage` of a chunk that is not the last: null where one is still to come."""
-        mode = self._behaviour.usage
-        if mode == "every_chunk":
+        if self._mode == "every_chunk":
             return self._usage
-        return None if self._chat.includes_usage and mode != "missing" else UNSET
-
-    @property
-    def _call_id(self) -> str:
-        return f"call_{self._id[-24:]}"
+        return None if self._chat.includes_usage and self._mode != "missing" else UNSET
 
     def _chunks(self, deltas: list[Delta]) -> tuple[bytes, ...]:
         """The chunks of some deltas, each for every one of the `n` choices."""
@@ -201,77 +181,45 @@ class Draft:
         return tuple([self._chunk([DeltaChoice(index, delta)], usage) for delta in deltas for index in choices])
 
     def _chunk(self, choices: list[DeltaChoice], usage: Usage | UnsetType | None) -> bytes:
-        return _encode(ChunkBody(self._id, _OBJECT, self._created, self._model, choices, usage))
-
-    def _text_deltas(self) -> list[Delta]:
-        number = self._behaviour.chunks or DEFAULT_CHUNKS
-        return [Delta(content=piece) for piece in text.pieces(self._words, number)]
-
-    def _reasoning_deltas(self) -> list[Delta]:
-        if not self._reasoning:
-            return []
-        return [Delta(reasoning_content=piece) for piece in text.pieces(text.tokens(self._reasoning), 3)]
-
-    def _tool_deltas(self) -> list[Delta]:
-        """Fragments: identity and name first, then the arguments; or both of them one character at a time."""
-        name = self._tool.function.name if self._tool else ""
-        if self._behaviour.answer == "tools_split":
-            first = Called(name[0], "")
-            rest = [Called(name=letter) for letter in name[1:]] + [Called(arguments=c) for c in self._arguments]
-        else:
-            first = Called(name, "")
-            number = self._behaviour.chunks or DEFAULT_CHUNKS
-            rest = [Called(arguments=piece) for piece in text.pieces(text.tokens(self._arguments), number)]
-        identity = ToolPiece(0, self._call_id, "function", first)
-        return [Delta(tool_calls=[piece]) for piece in (identity, *(ToolPiece(0, function=part) for part in rest))]
+        draft = self._draft
+        return _encode(ChunkBody(self._id, _OBJECT, draft.created, draft.model, choices, usage))
 
 
-def _called_tool(chat: Chat, behaviour: Behaviour) -> Tool | None:
-    """The tool to call: forced by the request, or wanted by the behaviour unless a tool has just answered."""
-    if not isinstance(chat.tools, list) or chat.tool_choice == "none":
-        return None
-    if isinstance(chat.tool_choice, ToolChoice):
-        name = chat.tool_choice.function.name
-        return next(tool for tool in chat.tools if tool.function.name == name)
-    is_wanted = behaviour.answer in ("tools", "tools_split") and chat.messages[-1].role != "tool"
-    return chat.tools[0] if is_wanted or chat.tool_choice == "required" else None
+def wish(chat: Chat, n: int = 1) -> Wish:
+    """What a request asks for, `n` times."""
+    functions: tuple[Function, ...] = ()
+    if isinstance(chat.tools, list) and chat.tool_choice != "none":
+        functions = tuple(Function(tool.function.name, tool.function.parameters or {}) for tool in chat.tools)
+    form = chat.response_format if isinstance(chat.response_format, ResponseFormat) else ResponseFormat("text")
+    return Wish(
+        model=chat.model,
+        prompt_tokens=sum(map(_prompt_tokens, chat.messages)) + _tool_tokens(chat),
+        functions=functions,
+        forced=chat.tool_choice.function.name if isinstance(chat.tool_choice, ToolChoice) else None,
+        needs_call=chat.tool_choice == "required",
+        has_result=chat.messages[-1].role == "tool",
+        format=form.type,
+        schema=(form.json_schema.schema or {}) if isinstance(form.json_schema, JsonSchema) else {},
+        most_tokens=chat.most_tokens,
+        n=n,
+    )
 
 
-def _words(chat: Chat, behaviour: Behaviour) -> tuple[tuple[str, ...], Literal["stop", "length"]]:
-    """The answer's tokens. The behaviour's own figures go before the request's limit."""
-    words = _format_words(chat) or text.emulated(chat.model, behaviour.chunks or 1)
-    most = chat.most_tokens
-    if most is None or most >= len(words) or behaviour.chunks is not None or behaviour.tokens is not None:
-        return words, "stop"
-    return words[:most], "length"
+def call_id(draft: Draft) -> str:
+    """The id of the draft's tool call."""
+    return f"call_{draft.id[-24:]}"
 
 
-def _format_words(chat: Chat) -> tuple[str, ...]:
-    """The tokens of a JSON answer where one is asked for."""
-    wanted = chat.response_format
-    if not isinstance(wanted, ResponseFormat) or wanted.type == "text":
-        return ()
-    if wanted.type == "json_object":
-        return text.tokens(_encode({"emulated": True, "answer": "".join(text.emulated(chat.model))}).decode())
-    return text.tokens(_encode(sample(wanted.json_schema.schema or {} if wanted.json_schema else {})).decode())
+def tool_pieces(draft: Draft) -> list[ToolPiece]:
+    """The draft's tool call in fragments; the first one says which call it is."""
+    first, *rest = draft.call_pieces()
+    identity = ToolPiece(0, call_id(draft), "function", first)
+    return [identity, *(ToolPiece(0, function=part) for part in rest)]
 
 
-def _usage(chat: Chat, behaviour: Behaviour, words: int, thought: int) -> Usage:
-    prompt = sum(map(_prompt_tokens, chat.messages)) + _tool_tokens(chat)
-    completion = words * chat.n + thought
-    if behaviour.tokens is not None:
-        prompt, completion = behaviour.tokens
-    total = prompt + completion
-    match behaviour.usage:
-        case "zero":
-            prompt = completion = total = thought = 0
-        case "wrong":
-            total += 7
-        case "huge":
-            prompt = completion = total = 2**63
-        case _:
-            pass
-    return Usage(prompt, completion, total, PromptDetails(), CompletionDetails(min(thought, completion)))
+def _usage(figures: Figures) -> Usage:
+    details = CompletionDetails(figures.reasoning)
+    return Usage(figures.prompt, figures.completion, figures.total, PromptDetails(), details)
 
 
 def _prompt_tokens(message: Message) -> int:

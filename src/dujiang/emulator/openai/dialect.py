@@ -10,10 +10,12 @@ from dujiang.emulator.dialect import FULL_ALLOWANCE, Allowance, Answer, Ask, Rea
 from dujiang.emulator.openai import failures
 from dujiang.emulator.openai.answer import ChatAsk
 from dujiang.emulator.openai.failures import FAILURES, Failure
-from dujiang.emulator.openai.request import InvalidChat, read_chat, read_model
+from dujiang.emulator.openai.message import InvalidChat
+from dujiang.emulator.openai.request import read_chat, read_model
 
 _CHAT = "/v1/chat/completions"
 _MODELS = "/v1/models"
+_OWN_MODELS = ("gpt-4-0613", "gpt-4o-mini")
 _HEALTH = "/health"
 _REFUSED_KEY = "sk-invalid"
 _STATUSES = ("400", "401", "403", "404", "408", "409", "413", "422", "429", "500", "502", "503", "504")
@@ -41,7 +43,7 @@ class OpenAiDialect:
         if request.method != "GET":
             return _wrong_method(request)
         refused = _refused_key(_key(request))
-        return refused or _models(path, models)
+        return refused or _models(path, sorted({*_OWN_MODELS, *models}))
 
     def read(self, request: Request) -> Ask:
         key = _key(request)
@@ -66,11 +68,8 @@ class OpenAiDialect:
 
 def _key(request: Request) -> str:
     """The bearer's key; an empty string without a header, since self-hosted servers ask for none."""
-    header = request.headers.get(b"authorization")
-    if header is None:
-        return ""
-    scheme, _, key = header.partition(b" ")
-    return key.strip().decode("latin-1") if scheme.lower() == b"bearer" and key.strip() else _REFUSED_KEY
+    key = request.bearer()
+    return "" if key is None else key or _REFUSED_KEY
 
 
 def _refused_key(key: str) -> Answer | None:

@@ -80,6 +80,8 @@ V2_CODES: Codes = {
         for what in ("cluster_", "cluster_rpm_", "cluster_tpm_", "preemptible_")
     },
     (0, "Offline_batch_reasoning_refused"): Unavailable,
+    (0, "account_overdue"): OutOfQuota,
+    (0, "model_offline"): NoSuchDeployment,
     (0, "RATE_LIMIT_TOTAL_QPS"): Throttled,
     (0, "QUOTA_USER_DAILY_FREE"): OutOfQuota,
     (0, "BILLING_INSUFFICIENT_BALANCE"): OutOfQuota,

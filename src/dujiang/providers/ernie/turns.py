@@ -16,6 +16,9 @@ BEFORE = "（以下接续之前的对话）"
 GO_ON = "请继续。"
 """Stands after a history that ends with the assistant, which other APIs take as "go on"."""
 
+NO_OUTPUT = "（无输出）"
+"""Stands for the empty result of a function: V1 takes no blank content."""
+
 _BLANK = " \n\r\t\f\v"
 
 
@@ -39,9 +42,10 @@ class _ToolCall(Struct):
 
 
 def to_turns(messages: list[Message]) -> tuple[str | None, list[Turn]]:
-    """The system text and the turns. Messages of one role in a row become one, with a blank line between.
+    """The system text and the turns.
 
-    Raises `InvalidRequest` for what V1 has no form for: images, several calls at once, a result without its call.
+    Messages of one role in a row become one, with a blank line between; blank ones say nothing and go. Raises
+    `InvalidRequest` for what V1 has no form for: images, several calls at once, a result without its call.
     """
     system: list[str] = []
     turns: list[Turn] = []
@@ -53,7 +57,10 @@ def to_turns(messages: list[Message]) -> tuple[str | None, list[Turn]]:
             if text.strip(_BLANK):
                 system.append(text)
             continue
-        _append(turns, _turn(message, calls, where), where)
+        turn = _turn(message, calls, where)
+        is_last_word = turn.role == "user" and n == len(messages) - 1
+        if turn.content.strip(_BLANK) or turn.function_call or is_last_word:
+            _append(turns, turn, where)
     if turns and turns[0].role == "assistant":
         turns.insert(0, Turn("user", BEFORE))
     if turns and turns[-1].role == "assistant":
@@ -68,13 +75,13 @@ def to_turns(messages: list[Message]) -> tuple[str | None, list[Turn]]:
 def _turn(message: Message, calls: dict[str, str], where: str) -> Turn:
     text = _text_of(message, where)
     if message.role in ("tool", "function"):
-        name = message.name or calls.get(message.tool_call_id or "")
+        name = calls.get(message.tool_call_id or "") or message.name
         if not name:
             raise InvalidRequest(
                 "ERNIE needs the name of the function whose result this is: send the call before it, or `name`.",
                 param=f"{where}.tool_call_id",
             )
-        return Turn("function", text, name=name)
+        return Turn("function", text if text.strip(_BLANK) else NO_OUTPUT, name=name)
     if message.role == "user":
         return Turn("user", text)
     if message.tool_calls:
