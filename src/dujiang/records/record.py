@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Struct
 
 Status = Literal["ok", "error", "cancelled", "cut", "refused"]
-"""`ok`: a complete answer; `error`: no answer; `cancelled`: the caller left before the end; `cut`: the answer broke off;
+"""`ok`: a complete answer; `error`: none; `cancelled`: the caller left before the end; `cut`: the answer broke off;
 `refused`: we did not try (permission, limits, a request that is not valid)."""
 
 FORMAT = 1
