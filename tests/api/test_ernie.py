@@ -221,12 +221,12 @@ def test_an_expired_token_under_200_parallel_calls_is_fetched_once(ernie: Gatewa
     assert ernie.chat("old").status == 200
     with behaving(emulator, "completions_pro", "token_expired_after=0"):
         assert ernie.chat("old").status == BadCredential.status
-    fetches = emulator.counters.snapshot()["token_fetches"]
+    fetches = emulator.counters.token_fetches
     before = counters(emulator, "completions_pro")
     statuses = asyncio.run(together())
     after = counters(emulator, "completions_pro")
     assert set(statuses) == {200}
-    assert emulator.counters.snapshot()["token_fetches"] - fetches == 1
+    assert emulator.counters.token_fetches - fetches == 1
     assert after["completed"] - before["completed"] == 200
     assert after["attempts"] - before["attempts"] <= 400
 
@@ -236,12 +236,12 @@ def test_a_token_is_renewed_before_it_expires(emulator: Emulator, tmp_path: Path
         behaving(emulator, "oauth", "token_expires_in=2"),
         serving(tmp_path, DOCUMENT, environ={"ERNIE": emulator.url}) as gateway,
     ):
-        fetches = emulator.counters.snapshot()["token_fetches"]
+        fetches = emulator.counters.token_fetches
         statuses = set()
         for _ in range(60):
             statuses.add(gateway.chat("old").status)
             time.sleep(0.06)
-        renewed = emulator.counters.snapshot()["token_fetches"] - fetches
+        renewed = emulator.counters.token_fetches - fetches
     assert statuses == {200}
     assert 2 <= renewed <= 5
 

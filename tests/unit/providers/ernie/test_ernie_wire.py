@@ -154,6 +154,7 @@ def test_an_unknown_code_is_a_failure_with_its_text_kept() -> None:
     with pytest.raises(UpstreamError) as failed:
         read_answer(b'{"error_code":424242,"error_msg":"new trouble"}', request(), SECRETS)
     assert failed.value.status == 502
+    assert failed.value.raw is not None
     assert "new trouble" in failed.value.raw
 
 
