@@ -10,7 +10,7 @@ LOCKS := requirements
 DATA := data
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev serve test check bench bench-gateway docs lock format clean
+.PHONY: help setup dev serve test check bench bench-gateway bench-records campaign-records docs lock format clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -36,11 +36,17 @@ check: $(STAMPS)/dev ## what CI runs: format, lint, types, imports, docs, tests
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	$(BIN)/python -m pytest
 
-bench: bench-gateway ## run every benchmark; results in benchmarks/results
+bench: bench-gateway bench-records ## run every benchmark; results in benchmarks/results
 
 bench-gateway: $(STAMPS)/dev ## CPU per call beside nginx and the reference prototype
 	@$(BIN)/python -m benchmarks.gateway $(ARGS)
 	@$(BIN)/python -m benchmarks.page
+
+bench-records: $(STAMPS)/dev ## latency of record queries and the drain's cost, from 10^5 rows up
+	@$(BIN)/python -m benchmarks.records $(ARGS)
+
+campaign-records: $(STAMPS)/dev ## kill -9 under load, 50 rounds: nothing lost, nothing twice
+	@$(BIN)/python tests/campaign_records.py $(ARGS)
 
 docs: $(STAMPS)/dev ## build the documentation into site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -14,6 +14,7 @@ class Orders(Struct, frozen=True):
     listener: int
     document: bytes
     database_url: str
+    data_dir: str
     embedded: dict[str, Embedded]
     drain_s: float
     body_limit_bytes: int

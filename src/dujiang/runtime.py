@@ -10,7 +10,9 @@ from dujiang.chat.pipeline import compose, parse
 from dujiang.chat.tasks import OpenCalls
 from dujiang.config.settings import DeclaredModel, DeclaredTarget, Document
 from dujiang.core.call import Caller, Rights
+from dujiang.core.chat import Usage
 from dujiang.core.errors import AppError, Misconfigured, NotBuilt
+from dujiang.core.money import Cost, Price
 from dujiang.core.protocols import Handler
 from dujiang.identity.authenticate import authenticate
 from dujiang.identity.key_ring import KeyRing
@@ -20,13 +22,19 @@ from dujiang.providers.clocks import Clocks
 from dujiang.providers.local import Embedded
 from dujiang.providers.service import Service
 from dujiang.providers.services import open_services
+from dujiang.records.journal import Journal
+from dujiang.records.price_book import PriceBook, compile_prices
+from dujiang.records.price_catalogue import bundled_catalogue
+from dujiang.records.pricing import cost_micros
+from dujiang.records.service import Records
+from dujiang.records.stage import record
 from dujiang.resilience.settings import TimeoutSettings, overridden
 from dujiang.routing.catalog import Catalog, Model, Target
 from dujiang.routing.stage import route
 from dujiang.scenes.compiled import compile_scenes
 from dujiang.scenes.stage import render
 from dujiang.storage.database import Database
-from dujiang.telemetry.metrics import Metrics
+from dujiang.telemetry.metrics import JournalCounts, Metrics
 from dujiang.telemetry.stage import observe
 
 BODY_LIMIT_BYTES = 16 * 1024 * 1024
@@ -54,6 +62,8 @@ class Runtime:
         metrics: Metrics,
         *,
         database: Database,
+        journal: Journal,
+        records: Records,
         not_in_effect: tuple[str, ...] = (),
         has_open_metrics: bool = False,
         body_limit_bytes: int = BODY_LIMIT_BYTES,
@@ -62,6 +72,8 @@ class Runtime:
         self.metrics = metrics
         self.has_open_metrics = has_open_metrics
         self.started_at_s = int(time())
+        self.journal = journal
+        self.records = records
         self._database = database
         self.calls = OpenCalls()
         self.is_draining = False
@@ -84,9 +96,16 @@ class Runtime:
         """`ok`, or what is wrong with the database."""
         return self._database.state()
 
+    def journal_counts(self) -> JournalCounts:
+        """What the metrics tell of the journal."""
+        state = self.journal.state()
+        return JournalCounts(state.appended, state.dropped, state.backlog.undrained_bytes)
+
     def close(self) -> None:
         for service in self.snapshot.services.values():
             service.close()
+        self.journal.close()
+        self.records.close()
 
 
 def compile_snapshot(
@@ -96,14 +115,18 @@ def compile_snapshot(
     expand: Callable[[str], str],
     embedded: Mapping[str, Embedded],
     metrics: Metrics,
+    journal: Journal,
 ) -> Snapshot:
     """Compile a document. Its services open no connection before the first call."""
     services = open_services(document.providers, expand, embedded)
-    models = {name: _compile_model(name, model, document, services) for name, model in document.models.items()}
+    prices = {name: model.price for name, model in document.models.items()}
+    book = compile_prices(prices, revision, bundled_catalogue())
+    models = {name: _compile_model(name, model, document, services, book) for name, model in document.models.items()}
     catalog = Catalog(models, document.aliases, frozenset(document.routes))
     rights = compile_roles(document.roles, document.apps)
     stages = (
         observe(metrics),
+        record(journal, keeps_content=document.records.content != "none"),
         parse(),
         admit(rights, "chat:call"),
         render(compile_scenes(document.scenes)),
@@ -115,7 +138,9 @@ def compile_snapshot(
     return Snapshot(revision, document, handler, catalog, rights, services, total_s)
 
 
-def _compile_model(name: str, settings: DeclaredModel, document: Document, services: Mapping[str, Service]) -> Model:
+def _compile_model(
+    name: str, settings: DeclaredModel, document: Document, services: Mapping[str, Service], book: PriceBook
+) -> Model:
     targets: list[Target] = []
     absent: list[Service] = []
     for target in settings.targets:
@@ -127,11 +152,22 @@ def _compile_model(name: str, settings: DeclaredModel, document: Document, servi
         clocks = Clocks(timeouts.connect_s, timeouts.total_s, timeouts.first_token_s, timeouts.idle_s)
         endpoints = service.endpoints(target.model, clocks)
         total_weight = sum(endpoint.weight for endpoint in endpoints)
+        price = _price(book, name, document.providers[target.provider].kind, target.model)
         for endpoint in endpoints:
             weight = target.weight * endpoint.weight / total_weight
             label = f"{target.provider}/{target.model}"
-            targets.append(Target(target.provider, label, endpoint.credential, weight, endpoint.open))
+            targets.append(Target(target.provider, label, endpoint.credential, weight, endpoint.open, price))
     return Model(name, settings.version, tuple(targets), _missing(name, absent))
+
+
+def _price(book: PriceBook, model: str, kind: str, vendor_model: str) -> Price:
+    """What a use of a target costs, by the price that holds at that time."""
+
+    def price(usage: Usage) -> Cost | None:
+        found = book.price_of(model, kind, vendor_model, int(time() * 1000))
+        return Cost(cost_micros(found, usage), found.currency, found.version) if found is not None else None
+
+    return price
 
 
 def _missing(name: str, absent: list[Service]) -> AppError:

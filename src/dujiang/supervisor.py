@@ -8,6 +8,7 @@ import secrets
 import signal
 import socket
 import sys
+import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Generator
 from contextlib import AsyncExitStack, contextmanager
@@ -25,11 +26,18 @@ from dujiang.orders import Orders
 from dujiang.providers.embedded.cache import cache_dir, explain_missing, locate
 from dujiang.providers.embedded.process import EmbeddedModel, free_port
 from dujiang.providers.local import Embedded
+from dujiang.records.drain import Drain
+from dujiang.records.masking_sink import MaskingSink
+from dujiang.records.places import JOURNAL, RECORDS
+from dujiang.records.retention import drop_before, drop_content_before, first_kept
+from dujiang.records.settings import RecordSettings
+from dujiang.records.sink import SqliteSink
 from dujiang.storage.database import connect
 from dujiang.telemetry.logging import LogFormat
 
 _RESTART_MIN_S, _RESTART_MAX_S = 0.2, 10.0
 _START_S = 60.0
+_FORGET_S = 3600.0
 _STOP_GRACE_S = 10.0
 
 _log = logging.getLogger(__name__)
@@ -82,11 +90,19 @@ async def _serve(
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stopping.set)
     async with AsyncExitStack() as stack:
+        sink = SqliteSink(settings.data_dir / RECORDS)
+        stack.callback(sink.close)
+        drain = Drain(settings.data_dir / JOURNAL, MaskingSink(sink) if document.records.content == "masked" else sink)
+        drain.start()
+        stack.callback(_finish, drain)
+        forgetting = asyncio.create_task(_forget(sink, document.records), name="forget old records")
+        stack.callback(forgetting.cancel)
         embedded, missing = await _start_embedded(document, stack)
         orders = Orders(
             listener=listener.fileno(),
             document=settings.document,
             database_url=settings.database_url,
+            data_dir=str(settings.data_dir),
             embedded=embedded,
             drain_s=settings.drain_s,
             body_limit_bytes=settings.body_limit_bytes,
@@ -184,6 +200,21 @@ async def _start_embedded(document: Document, stack: AsyncExitStack) -> tuple[di
         stack.push_async_callback(child.stop)
         found[name] = embedded
     return found, tuple(missing)
+
+
+def _finish(drain: Drain) -> None:
+    """Carry what the journal still has to where it is kept."""
+    if not drain.stop(final=True):
+        _log.warning("some records are still in the journal; the next start carries them on")
+
+
+async def _forget(sink: SqliteSink, settings: RecordSettings) -> None:
+    """Drop the days that are older than the document keeps them: at the start, and every hour."""
+    while True:
+        now_ms = int(time.time() * 1000)
+        await asyncio.to_thread(drop_before, sink, first_kept(now_ms, settings.retention_days))
+        await asyncio.to_thread(drop_content_before, sink, first_kept(now_ms, settings.content_retention_days))
+        await asyncio.sleep(_FORGET_S)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 import uvloop
@@ -24,6 +25,10 @@ from dujiang.core.errors import ShuttingDown
 from dujiang.identity.follow import follow_keys
 from dujiang.identity.key_ring import load_keys
 from dujiang.orders import Orders
+from dujiang.records.journal import Journal
+from dujiang.records.places import JOURNAL, RECORDS
+from dujiang.records.service import SqliteRecords
+from dujiang.records.settings import RecordSettings
 from dujiang.runtime import Runtime, compile_snapshot
 from dujiang.server.listener import Server
 from dujiang.storage.database import Database, connect
@@ -54,21 +59,35 @@ def open_runtime(orders: Orders, database: Database) -> Runtime:
     database.require_schema()
     document = read_document(orders.document)
     metrics = Metrics()
+    journal = _open_journal(Path(orders.data_dir), document.records)
     snapshot = compile_snapshot(
         document,
         revision=1,
         expand=lambda text: expand(text, os.environ),
         embedded=orders.embedded,
         metrics=metrics,
+        journal=journal,
     )
     return Runtime(
         snapshot,
         load_keys(database),
         metrics,
         database=database,
+        journal=journal,
+        records=SqliteRecords(Path(orders.data_dir) / RECORDS),
         not_in_effect=not_in_effect(document),
         has_open_metrics=orders.has_open_metrics,
         body_limit_bytes=orders.body_limit_bytes,
+    )
+
+
+def _open_journal(data_dir: Path, settings: RecordSettings) -> Journal:
+    return Journal(
+        data_dir / JOURNAL,
+        limit_bytes=settings.journal_limit_bytes,
+        on_full=settings.when_full,
+        durability=settings.durability,
+        fsync_ms=settings.fsync_ms,
     )
 
 
@@ -96,6 +115,7 @@ async def drain(runtime: Runtime, server: Server, drain_s: float) -> None:
     """Refuse what is new, let answers finish for `drain_s`, then end each with an error in its own format."""
     runtime.is_draining = True
     server.stop_accepting()
+    await asyncio.sleep(_POLL_S)  # what was accepted a moment ago becomes a call, to be refused and recorded
     if not await _is_idle(runtime, drain_s):
         _log.warning("ending %d answers that did not finish within %g s", len(runtime.calls), drain_s)
         runtime.calls.end_all(ShuttingDown("The server is shutting down; try again.", retry_after_s=1))

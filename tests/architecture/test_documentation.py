@@ -30,6 +30,8 @@ from dujiang.identity.key_ring import KeyRing
 from dujiang.identity.permissions import PERMISSIONS
 from dujiang.providers.presets import PRESETS, Preset
 from dujiang.providers.settings import KINDS
+from dujiang.records.journal import Journal
+from dujiang.records.service import SqliteRecords
 from dujiang.runtime import Runtime, compile_snapshot
 from dujiang.server.peer import PeerLimits
 from dujiang.storage.database import connect, sqlite_url
@@ -120,9 +122,13 @@ def routes(tmp_path: Path) -> Iterator[set[str]]:
     """Every address of the live application over the default document."""
     metrics = Metrics()
     document = read_document(default_text())
-    snapshot = compile_snapshot(document, revision=1, expand=lambda _: "", embedded={}, metrics=metrics)
+    journal = Journal(tmp_path / "journal", fsync_ms=None)
+    snapshot = compile_snapshot(
+        document, revision=1, expand=lambda _: "", embedded={}, metrics=metrics, journal=journal
+    )
+    records = SqliteRecords(tmp_path / "records")
     with connect(sqlite_url(tmp_path)) as database:
-        runtime = Runtime(snapshot, KeyRing({}), metrics, database=database)
+        runtime = Runtime(snapshot, KeyRing({}), metrics, database=database, journal=journal, records=records)
         found = [str(context.path) for context in iter_route_contexts(create_management(runtime).routes)]
         yield {path.replace(":path}", "}") for path in [*Application(runtime)._endpoints, *found]}
         runtime.close()

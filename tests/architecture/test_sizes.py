@@ -7,7 +7,9 @@ from pathlib import Path
 FILE_LINES = 400
 FUNCTION_LINES = 50
 LONGER_FILES: dict[str, str] = {}  # path: why it may be longer
-LONGER_FUNCTIONS: dict[str, str] = {}  # path:name: why it may be longer
+LONGER_FUNCTIONS: dict[str, str] = {  # path:name: why it may be longer
+    "src/dujiang/records/stage.py:_record_of": "one line for each field of a record, and nothing else",
+}
 
 
 def test_files_keep_to_their_budget(root: Path, sources: dict[str, ast.Module]) -> None:

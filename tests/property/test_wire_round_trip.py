@@ -37,7 +37,7 @@ WIRES = [native, openai]
 
 
 def made_call(request_id: str = "id-1", *, include_usage: bool = True) -> Call:
-    call = Call("0190-own-id", "chat", native.parse, b"", Caller("k", "a", ()), 0.0, 1e9, 1)
+    call = Call("0190-own-id", "chat", native.parse, Caller("k", "a", ()), 0.0, 1e9, 1)
     request = ChatRequest("m", [Message("user", "hi")], stream=True)
     call.parsed = ParsedChat(request, ClaimedUser(), include_usage=include_usage)
     call.request = request

@@ -10,9 +10,8 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any, Protocol
 
-import msgspec
-
-from dujiang.api.request import CallerGone, Receive, Scope, Send, header_id, read_body, read_fields
+from dujiang.api.request import CallerGone, Receive, Scope, Send, header_id, read_body, read_fields, retries_of
+from dujiang.chat.tasks import OpenCall
 from dujiang.core.call import Call, ParsedChat
 from dujiang.core.chat import Chunk
 from dujiang.core.errors import AppError, MethodNotAllowed, ShuttingDown, StreamBroken
@@ -44,12 +43,6 @@ class Wire(Protocol):
     def render_error_event(self, error: AppError, call: Call) -> bytes: ...
 
 
-class _Echo(msgspec.Struct):
-    request_id: str
-
-
-_read_echo = msgspec.json.Decoder(_Echo).decode
-
 _JSON = (b"content-type", b"application/json")
 _STREAM_FIELDS = ((b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache"))
 
@@ -57,14 +50,13 @@ _STREAM_FIELDS = ((b"content-type", b"text/event-stream; charset=utf-8"), (b"cac
 class Incoming:
     """A request that is being answered: what is known of it even when it never becomes a call."""
 
-    __slots__ = ("body", "call", "id", "send", "started")
+    __slots__ = ("entry", "id", "send", "started")
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, entry: OpenCall) -> None:
         self.id = new_id()
         self.started = monotonic()
         self.send = send
-        self.body = b""
-        self.call: Call | None = None
+        self.entry = entry
 
 
 class ChatEndpoint:
@@ -79,43 +71,48 @@ class ChatEndpoint:
         peer = scope.get("peer")
         task = _task_of(peer)
         calls = self._runtime.calls
-        incoming = Incoming(send)
-        calls.enter(task)
+        entry = calls.enter(task)
+        incoming = Incoming(send, entry)
         if peer is not None:
             peer.on_gone = task.cancel
         try:
-            await self._serve(incoming, scope, receive, task)
+            await self._serve(incoming, scope, receive)
         except AppError as error:
             await self._refuse(incoming, error)
         except asyncio.CancelledError:
-            reason = calls.reason(task)
-            if reason is not None:
+            if entry.reason is not None:
                 task.uncancel()
-                await self._refuse(incoming, reason)
-        except CallerGone:
-            pass
+                await self._refuse(incoming, entry.reason)
         finally:
             if peer is not None:
                 peer.on_gone = None
-            calls.leave(task)
+            calls.leave(entry)
 
-    async def _serve(self, incoming: Incoming, scope: Scope, receive: Receive, task: "asyncio.Task[None]") -> None:
+    async def _serve(self, incoming: Incoming, scope: Scope, receive: Receive) -> None:
         if scope["method"] != "POST":
             raise MethodNotAllowed("This endpoint takes POST.")
         fields = read_fields(scope)
         runtime = self._runtime
         caller = runtime.authenticate(fields.get(b"authorization"))
-        if runtime.is_draining:
-            raise ShuttingDown("The server is shutting down; try again.", retry_after_s=1)
-        incoming.body = body = await read_body(fields, receive, runtime.body_limit_bytes)
         snapshot = runtime.snapshot
         started = incoming.started
-        deadline = started + snapshot.total_s
-        call = Call(incoming.id, self._kind, self._wire.parse, body, caller, started, deadline, snapshot.revision)
-        incoming.call = call
+        call = Call(
+            incoming.id, self._kind, self._wire.parse, caller, started, started + snapshot.total_s, snapshot.revision
+        )
+        incoming.entry.call = call
+        call.client_retries = retries_of(fields)
+        try:
+            call.body = await read_body(fields, receive, runtime.body_limit_bytes)
+            if runtime.is_draining:
+                raise ShuttingDown("The server is shutting down; try again.", retry_after_s=1)
+        except (AppError, asyncio.CancelledError) as error:
+            call.parse = refusing(error)
+        except CallerGone:
+            call.parse = refusing(asyncio.CancelledError())
+        call.request_bytes = len(call.body)
         reply = await snapshot.handler(call)
         if call.request.stream:
-            await self._stream(call, reply, incoming.send, task)
+            await self._stream(call, reply, incoming)
         else:
             await self._whole(call, reply, incoming.send)
 
@@ -127,9 +124,10 @@ class ChatEndpoint:
         body = self._wire.render_whole(call, chunk)
         await _answer(send, 200, _call_fields(call), body)
 
-    async def _stream(self, call: Call, reply: Reply, send: Send, task: "asyncio.Task[None]") -> None:
+    async def _stream(self, call: Call, reply: Reply, incoming: Incoming) -> None:
         renderer = self._wire.StreamRenderer(call)
-        end = b""
+        send = incoming.send
+        last: Chunk | None = None
         error: AppError | None = None
         try:
             await send(
@@ -137,28 +135,28 @@ class ChatEndpoint:
             )
             async for chunk in reply:
                 if chunk.finish is not None:
-                    end = (renderer.event(chunk) if chunk.has_content else b"") + renderer.terminal(chunk)
+                    last = chunk
                 else:
                     await send({"type": "http.response.body", "body": renderer.event(chunk), "more_body": True})
         except StreamBroken as broken:
             error = broken
         except asyncio.CancelledError:
-            error = self._runtime.calls.reason(task)
+            error = reply.error = incoming.entry.reason
             if error is None:
                 raise
-            task.uncancel()
+            incoming.entry.task.uncancel()
         finally:
-            reply.close()
-        if error is not None:
-            end = self._wire.render_error_event(error, call)
+            error = _closed(reply) or error
+        if error is not None or last is None:
+            end = self._wire.render_error_event(error or StreamBroken("The answer broke off."), call)
+        else:
+            end = (renderer.event(last) if last.has_content else b"") + renderer.terminal(last)
         await send({"type": "http.response.body", "body": end})
 
     async def _refuse(self, incoming: Incoming, error: AppError) -> None:
-        id, call = incoming.id, incoming.call
+        id, call = incoming.id, incoming.entry.call
         self._runtime.metrics.unauthenticated += error.status == 401
         request_id = call.request_id if call is not None else id
-        if request_id is id and incoming.body:
-            request_id = _echoed(incoming.body) or id
         fields = [(b"x-request-id", header_id(request_id, id)), _overhead(incoming.started, call)]
         if error.retry_after_s is not None:
             fields.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_s))))
@@ -169,6 +167,24 @@ class ChatEndpoint:
         if error.status in (401, 405, 413) or isinstance(error, ShuttingDown):
             fields.append((b"connection", b"close"))
         await _answer(incoming.send, error.status, fields, self._wire.render_error(error, request_id, call))
+
+
+def refusing(error: AppError | asyncio.CancelledError) -> Callable[[bytes], ParsedChat]:
+    """A parser for a body that could not be taken: so that its refusal goes through the pipeline like any call."""
+
+    def refuse(_: bytes) -> ParsedChat:
+        raise error
+
+    return refuse
+
+
+def _closed(reply: Reply) -> AppError | None:
+    """Close a reply; the error when it could not be accounted for, and so must not be presented as complete."""
+    try:
+        reply.close()
+    except AppError as error:
+        return error
+    return None
 
 
 def _task_of(peer: Any) -> "asyncio.Task[None]":
@@ -193,12 +209,3 @@ async def _answer(send: Send, status: int, fields: list[tuple[bytes, bytes]], bo
     length = (b"content-length", b"%d" % len(body))
     await send({"type": "http.response.start", "status": status, "headers": [_JSON, length, *fields]})
     await send({"type": "http.response.body", "body": body})
-
-
-def _echoed(body: bytes) -> str | None:
-    """The caller's id out of a body that did not parse otherwise, if it is a proper one."""
-    try:
-        found = _read_echo(body).request_id
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
-    return found if 0 < len(found) <= 200 and found.isprintable() else None

@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
+import msgspec
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel
 
@@ -61,11 +62,17 @@ def may_see_components(request: Request, runtime: Serving) -> bool:
 async def health(runtime: Serving, is_detailed: Annotated[bool, Depends(may_see_components)]) -> Health:
     """The state of the service, and of each part for those who may see it."""
     providers = _providers(runtime)
-    is_degraded = any(target.state == "failing" for targets in providers.values() for target in targets.values())
+    is_degraded = runtime.journal.state().status != "ok" or any(
+        target.state == "failing" for targets in providers.values() for target in targets.values()
+    )
     status = "down" if runtime.is_draining else "degraded" if is_degraded else "ok"
     summary = Health(status=status, version=__version__, uptime_s=round(runtime.metrics.uptime_s, 3))
     if is_detailed:
-        summary.components = {"database": runtime.database_state(), "providers": providers}
+        summary.components = {
+            "database": runtime.database_state(),
+            "journal": msgspec.to_builtins(runtime.journal.state()),
+            "providers": providers,
+        }
         summary.config_revision = runtime.snapshot.revision
         summary.not_in_effect = list(runtime.not_in_effect)
     return summary

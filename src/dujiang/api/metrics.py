@@ -14,4 +14,6 @@ async def metrics(request: Request, runtime: Serving) -> Response:
     """Needs `metrics:read`, unless the server was started with `--open-metrics`."""
     if not runtime.has_open_metrics:
         _holding(request, runtime)
-    return Response(runtime.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    return Response(
+        runtime.metrics.render(runtime.journal_counts()), media_type="text/plain; version=0.0.4; charset=utf-8"
+    )

@@ -10,7 +10,8 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-_READ = frozenset({b"authorization", b"content-length", b"content-encoding", b"idempotency-key"})
+_RETRIES = b"x-stainless-retry-count"
+_READ = frozenset({b"authorization", b"content-length", b"content-encoding", b"idempotency-key", _RETRIES})
 _SAFE_ID = re.compile(r"[A-Za-z0-9._:-]{1,200}\Z")
 
 
@@ -27,6 +28,12 @@ def read_fields(scope: Scope) -> dict[bytes, bytes]:
                 raise InvalidRequest(f"The header {name.decode()} came twice.", reason="duplicate_header")
             fields[name] = value
     return fields
+
+
+def retries_of(fields: dict[bytes, bytes]) -> int:
+    """How often the caller's SDK had tried before; 0 for callers that do not say."""
+    value = fields.get(_RETRIES)
+    return int(value) if value is not None and value.isdigit() and len(value) < 4 else 0
 
 
 async def read_body(fields: dict[bytes, bytes], receive: Receive, limit_bytes: int) -> bytes:

@@ -5,7 +5,7 @@ from time import monotonic
 
 from dujiang.core.call import Attempt, Call
 from dujiang.core.errors import AppError, Rejected, StaleConnection, UpstreamError
-from dujiang.core.money import Cost, Price
+from dujiang.core.money import Cost
 from dujiang.core.protocols import Handler
 from dujiang.core.reply import Reply
 from dujiang.resilience.balancer import least_loaded
@@ -25,14 +25,14 @@ def dispatch(models: Mapping[str, Model]) -> Handler:
         call.model_version = model.version
         call.provider = target.provider
         try:
-            return await attempt(call, target, model.price, "first")
+            return await attempt(call, target, "first")
         except StaleConnection:
-            return await attempt(call, target, model.price, "stale_connection")
+            return await attempt(call, target, "stale_connection")
 
     return dispatched
 
 
-async def attempt(call: Call, target: Target, price: Price, why: str) -> Reply:
+async def attempt(call: Call, target: Target, why: str) -> Reply:
     """Open the answer at one target, and note how it went. The target counts as busy until the reply is closed."""
     noted = Attempt(target.provider, target.name, target.credential, why)
     call.attempts.append(noted)
@@ -60,7 +60,7 @@ async def attempt(call: Call, target: Target, price: Price, why: str) -> Reply:
             noted.error = ended.error.code
             target.note(noted.error)
         if ended.usage is not None:
-            _settle(noted, price(ended.usage))
+            _settle(noted, target.price(ended.usage))
 
     if target.state != "ok":
         target.note(None)

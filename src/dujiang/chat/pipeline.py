@@ -3,9 +3,19 @@
 from collections.abc import Awaitable, Iterable
 from time import monotonic
 
+import msgspec
+
 from dujiang.core.call import Call
+from dujiang.core.errors import AppError
 from dujiang.core.protocols import Handler, Stage
 from dujiang.core.reply import Reply
+
+
+class _Echo(msgspec.Struct):
+    request_id: str
+
+
+_read_echo = msgspec.json.Decoder(_Echo).decode
 
 
 def compose(stages: Iterable[Stage], handler: Handler) -> Handler:
@@ -16,11 +26,17 @@ def compose(stages: Iterable[Stage], handler: Handler) -> Handler:
 
 
 def parse() -> Stage:
-    """Understand the body. Within the pipeline, so that a body which does not parse is observed like any call."""
+    """Understand the body. Within the pipeline, so that a body which does not parse is observed like any call: under
+    the caller's own id, where that much can be read.
+    """
 
     def stage(handler: Handler) -> Handler:
         def parsed(call: Call) -> Awaitable[Reply]:
-            asked = call.parse(call.body)
+            try:
+                asked = call.parse(call.body)
+            except AppError:
+                call.request_id = _echoed(call.body) or call.request_id
+                raise
             call.parsed = asked
             call.request = asked.request
             if asked.request_id is not None:
@@ -33,3 +49,12 @@ def parse() -> Stage:
         return parsed
 
     return stage
+
+
+def _echoed(body: bytes) -> str | None:
+    """The caller's id out of a body that did not parse otherwise, if it is a proper one."""
+    try:
+        found = _read_echo(body).request_id
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    return found if 0 < len(found) <= 200 and found.isprintable() else None

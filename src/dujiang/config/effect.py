@@ -8,7 +8,7 @@ from dujiang.config.settings import Document
 from dujiang.core.problem import at
 from dujiang.core.settings import Limits
 
-_SECTIONS = ("money", "routes", "cache", "limits", "budgets", "records", "schedule")
+_SECTIONS = ("money", "routes", "cache", "limits", "budgets", "schedule")
 _RESILIENCE = ("retry", "breaker", "concurrency", "fallbacks")
 _LIMITS = ("rpm", "tpm", "concurrency")
 _STRATEGIES = frozenset({"least_loaded"})

@@ -8,11 +8,11 @@ from dujiang.core.secret import Secret
 from dujiang.core.settings import Count, ModelName, Name, Ratio, Settings
 from dujiang.identity.settings import AppSettings, BudgetSettings, DefaultLimits, RoleSettings
 from dujiang.providers.settings import ProviderSettings
+from dujiang.records.settings import RecordSettings
 from dujiang.resilience.settings import ResilienceOverrides, ResilienceSettings
 from dujiang.routing.settings import ModelSettings, MoneySettings, RouteSettings, TargetSettings
 from dujiang.scenes.settings import SceneSettings
 
-Days = Annotated[int, Meta(ge=1, le=3650)]
 CacheSeconds = Annotated[float, Meta(gt=0, le=31_536_000)]
 WebOrigin = Annotated[
     str,
@@ -58,14 +58,6 @@ class CacheSettings(Settings):
     semantic: SemanticCacheSettings = SemanticCacheSettings()
     scope: Literal["app", "user"] = "app"
     share_in_flight: bool = True
-
-
-class RecordSettings(Settings):
-    """What is kept of a call, and how long; content never longer than its record."""
-
-    content: Literal["none", "masked", "full"] = "masked"
-    retention_days: Days = 90
-    content_retention_days: Days = 14
 
 
 class ScheduleSettings(Settings):

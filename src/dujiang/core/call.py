@@ -153,7 +153,6 @@ class Call:
         id: str,
         kind: str,
         parse: Callable[[bytes], ParsedChat],
-        body: bytes,
         caller: Caller,
         started: float,
         deadline: float,
@@ -162,13 +161,13 @@ class Call:
         self.id = id
         self.kind = kind
         self.parse = parse
-        self.body = body
+        self.body = b""
         self.caller = caller
         self.started = started
         self.deadline = deadline
         self.revision = revision
         self.request_id = id
-        self.request_bytes = len(body)
+        self.request_bytes = 0
         self.client_retries = 0
         self.scene: SceneChoice | None = None
         self.attempts: list[Attempt] = []

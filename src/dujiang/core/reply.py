@@ -1,6 +1,6 @@
 """An opened answer: an asynchronous stream of chunks that is closed exactly once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from dujiang.core.chat import Chunk, Usage
 from dujiang.core.errors import AppError
@@ -14,15 +14,18 @@ class Reply:
     stages first, each exactly once; there `is_complete` tells a whole answer from a broken one (`error` is set) and an
     abandoned one (it is not). A class and not a generator: closing a generator that never started would skip its
     `finally`.
+
+    Whoever wants the text of a stream at its end sets `said` to an empty list before the first chunk is taken.
     """
 
-    __slots__ = ("_closers", "error", "is_closed", "is_complete", "last", "spent")
+    __slots__ = ("_closers", "error", "is_closed", "is_complete", "last", "said", "spent")
 
     def __init__(self) -> None:
         self.is_complete = False
         self.is_closed = False
         self.last: Chunk | None = None
         self.spent: Usage | None = None
+        self.said: list[str] | None = None
         self.error: AppError | None = None
         self._closers: list[Callable[[Reply], None]] = []
 
@@ -54,8 +57,16 @@ class Reply:
         try:
             self.release()
         finally:
-            for closer in self._closers:
+            self._settle(iter(self._closers))
+
+    def _settle(self, closers: "Iterator[Callable[[Reply], None]]") -> None:
+        """Every closer has its turn, also after one that raised; what the first raised is raised."""
+        try:
+            for closer in closers:
                 closer(self)
+        except BaseException:
+            self._settle(closers)
+            raise
 
 
 class WholeReply(Reply):

@@ -31,7 +31,7 @@ class AttemptRecord(Struct, frozen=True, array_like=True):
 
 
 class Content(Struct, frozen=True, array_like=True):
-    """What was said, where the app's policy keeps it: the rendered messages and the answer, as JSON text."""
+    """What was said, where the policy keeps it: the rendered messages as JSON, the answer as text."""
 
     messages: str
     result: str

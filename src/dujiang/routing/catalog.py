@@ -16,14 +16,29 @@ class Target:
     `state` is what calls met last; `since` when that began (ISO 8601, UTC); `reason` the code of the last failure.
     """
 
-    __slots__ = ("credential", "credit", "in_flight", "name", "open", "provider", "reason", "since", "state", "weight")
+    __slots__ = (
+        "credential",
+        "credit",
+        "in_flight",
+        "name",
+        "open",
+        "price",
+        "provider",
+        "reason",
+        "since",
+        "state",
+        "weight",
+    )
 
-    def __init__(self, provider: str, name: str, credential: str, weight: float, open: Handler) -> None:
+    def __init__(
+        self, provider: str, name: str, credential: str, weight: float, open: Handler, price: Price = unpriced
+    ) -> None:
         self.provider = provider
         self.name = name
         self.credential = credential
         self.weight = weight
         self.open = open
+        self.price = price
         self.in_flight = 0
         self.credit = 0.0
         self.state: Literal["ok", "failing", "unused"] = "unused"
@@ -42,13 +57,10 @@ class Target:
 class Model:
     """A configured model. When it has no target to ask, `missing` is the error that says what an operator must do."""
 
-    __slots__ = ("missing", "name", "price", "targets", "version")
+    __slots__ = ("missing", "name", "targets", "version")
 
-    def __init__(
-        self, name: str, version: str, targets: tuple[Target, ...], missing: AppError, price: Price = unpriced
-    ) -> None:
+    def __init__(self, name: str, version: str, targets: tuple[Target, ...], missing: AppError) -> None:
         self.name = name
-        self.price = price
         self.version = version
         self.targets = targets
         self.missing = missing

@@ -8,6 +8,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
+from msgspec import Struct
+
 from dujiang.core.call import Call
 from dujiang.core.chat import Usage
 
@@ -21,6 +23,9 @@ _HELP = {
     "dujiang_first_token_seconds": "Seconds until a streamed call's first token.",
     "dujiang_tokens_total": "Tokens by model and kind.",
     "dujiang_attempts_total": "Attempts at a target, by the error that ended them.",
+    "dujiang_records_appended_total": "Records that the journal took.",
+    "dujiang_records_dropped_total": "Records that the journal could not take.",
+    "dujiang_records_waiting_bytes": "Bytes of the journal that are not in the database yet.",
     "dujiang_unauthenticated_total": "Requests without a valid key.",
     "dujiang_calls_in_flight": "Calls that have not ended.",
     "dujiang_uptime_seconds": "Seconds since this process started to serve.",
@@ -33,6 +38,14 @@ _PROC = Path("/proc/self")
 
 METRICS = tuple(_HELP)
 """Every metric's name; the documentation lists them all."""
+
+
+class JournalCounts(Struct, frozen=True):
+    """What the journal tells: records taken and not taken, and bytes that wait."""
+
+    appended: int
+    dropped: int
+    waiting_bytes: int
 
 
 class Histogram:
@@ -98,12 +111,15 @@ class Metrics:
         kinds = ("prompt", "completion")
         return {(model, kind): n for model, spent in self._tokens.items() for kind, n in zip(kinds, spent, strict=True)}
 
-    def render(self) -> str:
+    def render(self, journal: JournalCounts) -> str:
         """The exposition format of Prometheus, version 0.0.4."""
         values = {
             "dujiang_calls_total": _labelled(self._calls, ("endpoint", "model", "provider", "outcome")),
             "dujiang_tokens_total": _labelled(self._tokens_by_kind(), ("model", "kind")),
             "dujiang_attempts_total": _labelled(self._attempts, ("target", "error")),
+            "dujiang_records_appended_total": [f" {journal.appended}"],
+            "dujiang_records_dropped_total": [f" {journal.dropped}"],
+            "dujiang_records_waiting_bytes": [f" {journal.waiting_bytes}"],
             "dujiang_unauthenticated_total": [f" {self.unauthenticated}"],
             "dujiang_calls_in_flight": [f" {self.in_flight}"],
             "dujiang_uptime_seconds": [f" {self.uptime_s:.3f}"],

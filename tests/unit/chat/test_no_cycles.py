@@ -32,7 +32,7 @@ def test_a_call_leaves_no_cycles() -> None:
         gc.disable()
         try:
             for _ in range(50):
-                call = Call("id", "chat", read, b"", Caller("k", "a", ()), 0.0, 1e9, 1)
+                call = Call("id", "chat", read, Caller("k", "a", ()), 0.0, 1e9, 1)
                 reply = await handler(call)
                 assert (await anext(reply)).text == "hi"
                 reply.close()

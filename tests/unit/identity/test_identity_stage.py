@@ -33,7 +33,7 @@ def make_call(
 ):
     asked = ChatRequest(model=model, messages=[Message(role="user", content="你好")], **tokens)
     caller = Caller(key_id="k", app=app, roles=(role,), act_as_user=act_as_user)
-    call = Call("id", "chat", lambda body: None, b"", caller, 0.0, 60.0, 1)  # pyright: ignore[reportArgumentType]
+    call = Call("id", "chat", lambda body: None, caller, 0.0, 60.0, 1)  # pyright: ignore[reportArgumentType]
     call.parsed = ParsedChat(request=asked, user=user or ClaimedUser())
     call.request = asked if rendered is None else rendered(asked)
     call.scene = SceneChoice(id=scene) if scene else None

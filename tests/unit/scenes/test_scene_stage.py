@@ -50,7 +50,7 @@ CALLER = Caller(key_id="k", app="a", roles=())
 
 def rendered(choice: SceneChoice | None, **request: Any) -> Call:
     asked = ChatRequest(model="gpt-4", messages=[Message("user", "hi {{name}}")], **request)
-    call = Call("id", "chat", lambda body: call.parsed, b"", CALLER, 0.0, 1.0, 1)
+    call = Call("id", "chat", lambda body: call.parsed, CALLER, 0.0, 1.0, 1)
     call.request = asked
     call.parsed = ParsedChat(request=asked, user=ClaimedUser(), scene=choice)
     seen: list[Call] = []

@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from dujiang.api.wire import body as wire_body
+from dujiang.api.wire.cost import Cost, cost_of
 from dujiang.api.wire.fields import (
     CacheControl,
     MaxTokens,
@@ -137,6 +138,7 @@ class _Data(Struct, omit_defaults=True):
     usage: _Usage
     finish_reason: str | None
     attempts: int
+    cost: Cost | None = None
     tool_calls: list[dict[str, Any]] | None = None
     reasoning: str | None = None
     refusal: str | None = None
@@ -158,6 +160,7 @@ def render_whole(call: Call, chunk: Chunk) -> bytes:
         _usage(chunk),
         chunk.finish,
         len(call.attempts),
+        cost_of(call),
         chunk.tool_calls,
         chunk.reasoning,
         chunk.refusal,
@@ -199,12 +202,15 @@ class StreamRenderer:
 
     def terminal(self, chunk: Chunk) -> bytes:
         call = self._call
-        data = {
+        data: dict[str, object] = {
             "finish_reason": chunk.finish,
             "model_info": _model_info(call, chunk),
             "usage": _usage(chunk),
             "attempts": len(call.attempts),
         }
+        cost = cost_of(call)
+        if cost is not None:
+            data["cost"] = cost
         return b'data: {"code":200,"message":"success","data":%b%bdata: [DONE]\n\n' % (_encode(data), self._tail)
 
 

@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from dujiang.api.wire import body as wire_body
+from dujiang.api.wire.cost import Cost, cost_of
 from dujiang.api.wire.fields import (
     CacheControl,
     MaxTokens,
@@ -183,10 +184,11 @@ class _Choice(Struct):
     finish_reason: str | None
 
 
-class _Dujiang(Struct):
+class _Dujiang(Struct, omit_defaults=True):
     request_id: str
     provider: str
     attempts: int
+    cost: Cost | None = None
 
 
 class _Completion(Struct):
@@ -228,7 +230,7 @@ def _usage(chunk: Chunk) -> _Usage:
 
 
 def _extras(call: Call) -> _Dujiang:
-    return _Dujiang(call.request_id, call.provider, len(call.attempts))
+    return _Dujiang(call.request_id, call.provider, len(call.attempts), cost_of(call))
 
 
 class StreamRenderer:

@@ -1,0 +1,31 @@
+"""Takes secrets and personal numbers out of what was said, before it is kept."""
+
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from dujiang.records.drain import Sink
+from dujiang.records.masking import mask, mask_json
+from dujiang.records.record import Content, Record
+
+
+class MaskingSink:
+    """A sink that hands on masked records."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+
+    def insert(self, batch: Sequence[Record]) -> int:
+        return self._sink.insert([_masked(record) for record in batch])
+
+
+def _masked(record: Record) -> Record:
+    """Vendors like to repeat a prompt in the text of an error, so that is masked as well."""
+    content, error_text = record.content, record.error_text
+    if content is None and error_text is None:
+        return record
+    return replace(
+        record,
+        content=Content(mask_json(content.messages), mask(content.result)) if content is not None else None,
+        error_text=mask(error_text) if error_text is not None else None,
+    )

@@ -1,0 +1,4 @@
+"""Where records are, under the data directory."""
+
+JOURNAL = "journal"
+RECORDS = "records"

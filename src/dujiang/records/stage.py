@@ -1,0 +1,170 @@
+"""The stage that remembers every call, whatever becomes of it."""
+
+from asyncio import CancelledError
+from time import monotonic, time
+
+import msgspec
+
+from dujiang.core.call import Attempt, Call, ClaimedUser, ParsedChat, SceneChoice
+from dujiang.core.chat import Chunk, Usage
+from dujiang.core.errors import AppError, UpstreamError
+from dujiang.core.protocols import Handler, Stage
+from dujiang.core.reply import Reply
+from dujiang.records.journal import Journal
+from dujiang.records.record import AttemptRecord, Content, Record, Status, encode
+
+_NOBODY = ClaimedUser()
+_NO_SCENE = SceneChoice("")
+_NO_CHUNK = Chunk()
+_NO_USAGE = Usage()
+_NO_ATTEMPT = Attempt("", "", "", "")
+_CONTENT_BYTES = 256 * 1024
+_to_json = msgspec.json.Encoder().encode
+_CLIENT_GONE = 499
+"""nginx's status for a caller who left; nobody ever sees it but the record."""
+
+
+def record(journal: Journal, *, keeps_content: bool) -> Stage:
+    """Append one record to the journal at the call's true end: before whoever called can know that it ended.
+
+    A journal that cannot take records refuses the call before any work, where its policy says so. With `keeps_content`
+    the record also has what was said, as it was said: masking is the drain's.
+    """
+
+    def stage(handler: Handler) -> Handler:
+        async def recorded(call: Call) -> Reply:
+            journal.check()
+            try:
+                reply = await handler(call)
+            except BaseException as error:
+                cause = _cause_of(error)
+                status, http_status = _outcome_of(cause, has_tried=bool(call.attempts))
+                journal.append(encode(_record_of(call, status, http_status, cause)))
+                raise
+            opened_s = monotonic() - call.started
+            if keeps_content:
+                reply.said = []
+
+            def close(ended: Reply) -> None:
+                status: Status = "ok" if ended.is_complete else "cut" if ended.error is not None else "cancelled"
+                http_status = 200 if status != "cancelled" else _CLIENT_GONE
+                content = _content_of(call, ended) if keeps_content else None
+                journal.append(encode(_record_of(call, status, http_status, ended.error, ended, opened_s, content)))
+
+            reply.on_close(close)
+            return reply
+
+        return recorded
+
+    return stage
+
+
+def _cause_of(error: BaseException) -> BaseException:
+    """Whoever ends calls says why in their cancellation; a caller who leaves says nothing."""
+    if isinstance(error, CancelledError) and error.args and isinstance(error.args[0], AppError):
+        return error.args[0]
+    return error
+
+
+def _outcome_of(error: BaseException, *, has_tried: bool = False) -> tuple[Status, int]:
+    if not isinstance(error, AppError):
+        return ("error", 500) if isinstance(error, Exception) else ("cancelled", _CLIENT_GONE)
+    return "error" if has_tried or isinstance(error, UpstreamError) else "refused", error.status
+
+
+def _record_of(
+    call: Call,
+    status: Status,
+    http_status: int,
+    error: BaseException | None,
+    reply: Reply | None = None,
+    opened_s: float | None = None,
+    content: Content | None = None,
+) -> Record:
+    """`opened_s` is how long the answer took to open; without it none did.
+
+    The fields go by position, in the struct's order: by name, msgspec takes 2.3 µs more.
+    """
+    parsed: ParsedChat | None = getattr(call, "parsed", None)
+    user = parsed.user if parsed is not None else _NOBODY
+    scene = call.scene or _NO_SCENE
+    is_stream = parsed is not None and parsed.request.stream
+    chunk = reply.last if reply is not None and reply.last is not None else _NO_CHUNK
+    usage = reply.usage if reply is not None else None
+    spent = usage or _NO_USAGE
+    last = call.attempts[-1] if call.attempts else _NO_ATTEMPT
+    total_s = monotonic() - call.started
+    return Record(
+        call.id,
+        call.request_id,
+        int((time() - total_s) * 1000),  # started_at_ms
+        call.caller.app,
+        call.caller.key_id,
+        call.kind,  # endpoint
+        status,
+        http_status,
+        user.user_id,
+        user.user_role,
+        scene.id or None,
+        scene.version,  # scene_version
+        parsed.request.model if parsed is not None else "",  # model_requested
+        call.model,
+        chunk.served,
+        call.provider,
+        last.target,
+        last.credential,
+        is_stream,
+        error.code if isinstance(error, AppError) else None,  # error_type
+        error.message if isinstance(error, AppError) else None,  # error_text
+        chunk.finish,  # finish_reason
+        spent.input_uncached,
+        spent.cache_read,
+        spent.cache_write,
+        spent.output_visible,
+        spent.reasoning,
+        usage.source if usage is not None else None,  # usage_source
+        _cost_of(call.attempts),  # cost_micros
+        last.currency,
+        last.price_version,
+        None,  # cached
+        opened_s * 1000 if is_stream and opened_s is not None else None,  # first_token_ms
+        total_s * 1000,  # total_ms
+        ((total_s if opened_s is None else opened_s) - call.upstream_s) * 1000,  # overhead_ms
+        0.0,  # queue_ms
+        call.revision,  # config_revision
+        None,  # routing
+        None,  # parent_id
+        call.client_retries,
+        call.request_bytes,
+        tuple(_attempt_of(attempt) for attempt in call.attempts),
+        content,
+    )
+
+
+def _content_of(call: Call, reply: Reply) -> Content:
+    """The rendered messages and the answer's text, each as far as the limit goes."""
+    last = reply.last
+    said = "".join(reply.said or ()) or (last.text if last is not None else "")
+    messages = _to_json(call.request.messages)[:_CONTENT_BYTES].decode("utf-8", "ignore")
+    return Content(messages, said[:_CONTENT_BYTES])
+
+
+def _cost_of(attempts: list[Attempt]) -> int | None:
+    """The sum of what is known; None when nothing is."""
+    known = [attempt.cost_micros for attempt in attempts if attempt.cost_micros is not None]
+    return sum(known) if known else None
+
+
+def _attempt_of(attempt: Attempt) -> AttemptRecord:
+    first_token_s = attempt.first_token_s
+    return AttemptRecord(
+        attempt.provider,
+        attempt.target,
+        attempt.credential,
+        attempt.why,
+        attempt.error,
+        attempt.waited_s * 1000,
+        first_token_s * 1000 if first_token_s is not None else None,
+        attempt.total_s * 1000,
+        attempt.cost_micros,
+    )

@@ -1,0 +1,69 @@
+"""What calls came to, in groups: read from each day's sums, and from the calls themselves where no sums answer."""
+
+from typing import Any
+
+from dujiang.core.errors import InvalidRequest
+from dujiang.records.histogram import quantiles
+from dujiang.records.items import Item, Items
+from dujiang.records.moments import HOUR_MS, iso, start_of
+from dujiang.records.partitions import Partitions
+from dujiang.records.query import Scope
+from dujiang.records.reading import Clock, run
+from dujiang.records.rollups import Sums
+from dujiang.records.stats_query import TIMES, StatsQuery
+from dujiang.records.stats_sql import sum_statements, sums_of
+
+MAX_GROUPS = 10_000
+
+
+class Stats:
+    """Answers questions about sums from one directory's files."""
+
+    def __init__(self, days: Partitions) -> None:
+        self._days = days
+
+    def items(self, query: StatsQuery, scope: Scope, now_ms: int, clock: Clock) -> Items:
+        """One item per group, in the groups' order.
+
+        Raises `InvalidRequest` where only the calls themselves could tell and the range is more than 24 hours, or where
+        there are more than `MAX_GROUPS` groups.
+        """
+        names = [group for group in query.group_by if group not in TIMES]
+        found: dict[tuple[Any, ...], dict[str, Sums]] = {}
+        for day, statement in sum_statements(query, scope, self._days.days(), now_ms):
+            times: dict[str, str | None] = {"day": day.isoformat()}
+            for hour, currency, *rest in run(self._days, day, statement, clock):
+                times["hour"] = iso(start_of(day) + hour * HOUR_MS)
+                own = times | {name: value or None for name, value in zip(names, rest, strict=False)}
+                key = tuple(own[group] for group in query.group_by)
+                found.setdefault(key, {}).setdefault(currency, Sums()).add(sums_of(rest[len(names) :]))
+            if len(found) > MAX_GROUPS:
+                raise InvalidRequest(f"There are more than {MAX_GROUPS} groups: narrow the range.", param="group_by")
+        keys = sorted(found, key=lambda key: [part or "" for part in key])
+        return [_item(query, key, found[key]) for key in keys]
+
+
+def _item(query: StatsQuery, key: tuple[Any, ...], by_currency: dict[str, Sums]) -> Item:
+    total = Sums()
+    for sums in by_currency.values():
+        total.add(sums)
+    p50, p95, p99 = quantiles(total.total_ms, (0.5, 0.95, 0.99))
+    (first_token_p95,) = quantiles(total.first_token_ms, (0.95,))
+    return {
+        **dict(zip(query.group_by, key, strict=True)),
+        "calls": total.calls,
+        "errors": total.errors,
+        "error_ratio": _ratio(total.errors, total.calls),
+        "prompt_tokens": total.prompt_tokens,
+        "completion_tokens": total.completion_tokens,
+        "cost": {name: sums.cost_micros / 1_000_000 for name, sums in sorted(by_currency.items()) if name},
+        "p50_ms": p50,
+        "p95_ms": p95,
+        "p99_ms": p99,
+        "first_token_p95_ms": first_token_p95,
+        "cached_ratio": _ratio(total.cached, total.calls),
+    }
+
+
+def _ratio(part: int, whole: int) -> float:
+    return round(part / whole, 6) if whole else 0.0
