@@ -18,7 +18,7 @@ def emulator(
         typer.Option(help="A YAML or JSON file that maps models to behaviours, as docs/emulator.md lists them."),
     ] = None,
 ) -> None:
-    """Answer in a vendor's place: OpenAI's and ERNIE's wire formats, good or broken as the script says, with every call counted."""
+    """Answer in a vendor's place, in OpenAI's and ERNIE's formats: good or broken as the script says, all counted."""
     try:
         run(host, port, script, typer.echo)
     except (BadBehaviour, BadScript, OSError) as problem:
