@@ -78,7 +78,7 @@ def rounds(data_dir: Path, emulator: Emulator, victims: list[Victim], seed: int)
             yield Round(
                 number, victim, check(load.heard, exported(gateway, prefix), counted(emulator) - before), recovery_s
             )
-        whole = check(everything, exported(gateway, "kill-"), None, costs(gateway))
+        whole = check(everything, exported(gateway), None, costs(gateway))
         yield Round(len(victims), "both", whole, 0.0)
 
 

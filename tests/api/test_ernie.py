@@ -77,7 +77,7 @@ def test_whole_and_streamed_answers_have_one_shape(ernie: Gateway, model: str) -
     whole = ernie.chat(model).json["data"]
     streamed = ernie.chat(model, stream=True)
     last = streamed.events[-2]["data"]
-    assert set(whole) == {"result", "model_info", "usage", "finish_reason", "attempts"}
+    assert set(whole) == {"result", "model_info", "usage", "finish_reason", "attempts", "cost"}
     assert text_of(streamed) == whole["result"]
     assert last["usage"] == whole["usage"]
     assert whole["usage"]["total_tokens"] == whole["usage"]["prompt_tokens"] + whole["usage"]["completion_tokens"] > 0

@@ -124,6 +124,7 @@ def refuses_while(gateway: Gateway, emulator: Emulator, full: Full) -> list[Hear
             refused = asked(gateway, "refused")
             assert (refused.status, refused.json["error"]["type"]) == (503, "journal_full")
             assert "retry-after" in refused.headers
+            assert refused.json["request_id"] == "refused"
         assert counters(emulator, "ok")["attempts"] == before
         assert journal_health(gateway)["status"] == "full"
         assert gateway.ask("/api/v1/health").json["status"] == "degraded"
@@ -203,7 +204,7 @@ def test_a_shutdown_ends_calls_and_their_records_say_so(emulator: Emulator, tmp_
     assert {row["request_id"]: (row["status"], row["error_type"]) for row in rows} == {
         **{f"endless-{path}": ("error", "shutting_down") for path in (NATIVE, OPENAI)},
         **{f"trickling-{path}": ("cut", "shutting_down") for path in (NATIVE, OPENAI)},
-        "late": ("ok", None),
+        "late": ("refused", "shutting_down"),
     }
 
 

@@ -11,6 +11,7 @@ from time import monotonic
 from typing import Any, Protocol
 
 from dujiang.api.request import CallerGone, Receive, Scope, Send, header_id, read_body, read_fields, retries_of
+from dujiang.chat.pipeline import echoed
 from dujiang.chat.tasks import OpenCall
 from dujiang.core.call import Call, ParsedChat
 from dujiang.core.chat import Chunk
@@ -157,6 +158,8 @@ class ChatEndpoint:
         id, call = incoming.id, incoming.entry.call
         self._runtime.metrics.unauthenticated += error.status == 401
         request_id = call.request_id if call is not None else id
+        if call is not None and request_id is id:
+            request_id = echoed(call.body) or id
         fields = [(b"x-request-id", header_id(request_id, id)), _overhead(incoming.started, call)]
         if error.retry_after_s is not None:
             fields.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_s))))

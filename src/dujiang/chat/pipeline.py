@@ -35,7 +35,7 @@ def parse() -> Stage:
             try:
                 asked = call.parse(call.body)
             except AppError:
-                call.request_id = _echoed(call.body) or call.request_id
+                call.request_id = echoed(call.body) or call.request_id
                 raise
             call.parsed = asked
             call.request = asked.request
@@ -51,7 +51,7 @@ def parse() -> Stage:
     return stage
 
 
-def _echoed(body: bytes) -> str | None:
+def echoed(body: bytes) -> str | None:
     """The caller's id out of a body that did not parse otherwise, if it is a proper one."""
     try:
         found = _read_echo(body).request_id

@@ -258,7 +258,9 @@ class Exchange(asyncio.Protocol):
             self._fail(StaleConnection("An idle connection to the model's service had been closed."))
         else:
             what = "broke off its answer" if self.status else "closed the connection without an answer"
-            self._fail(Unavailable(f"The model's service {what}.", reason="connection_lost"))
+            self._fail(
+                Unavailable(f"The model's service {what}.", reason="connection_lost" if self.status else "no_answer")
+            )
 
     # httptools
 

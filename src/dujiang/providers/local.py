@@ -27,6 +27,11 @@ DEFAULT_MAX_TOKENS = 1024
 
 _RETRY_S = 0.1
 _START_S = 20.0
+_PASSING = ("connect", "unavailable_error")
+"""Why a model that is being started does not answer."""
+
+_AT_ONCE_S = 0.5
+"""A model that hangs up this soon was on its way up or down. Later, it may have died of the call: that is not repeated."""
 _DIALECT = Preset(renames=(("max_completion_tokens", "max_tokens"),), drops=frozenset({"parallel_tool_calls"}))
 
 
@@ -82,10 +87,13 @@ class EmbeddedModel:
     async def _open(self, call: Call) -> Reply:
         give_up = min(call.deadline, monotonic() + _START_S)
         while True:
+            began = monotonic()
             try:
                 reply = await self._ask(call)
             except Unavailable as error:
-                if error.reason not in ("connect", "unavailable_error") or monotonic() + _RETRY_S > give_up:
+                now = monotonic()
+                is_passing = error.reason in _PASSING or (error.reason == "no_answer" and now - began < _AT_ONCE_S)
+                if not is_passing or now + _RETRY_S > give_up:
                     raise
                 await asyncio.sleep(_RETRY_S)
             else:

@@ -87,7 +87,4 @@ def test_lists_what_is_declared_in_vain_and_only_that():
 
 
 def test_a_section_with_default_values_is_declared_all_the_same():
-    assert not_in_effect(read_document(b"resilience: {retry: {max_attempts: 3}}\nrecords: {}")) == (
-        "records",
-        "resilience.retry",
-    )
+    assert not_in_effect(read_document(b"resilience: {retry: {max_attempts: 3}}\nrecords: {}")) == ("resilience.retry",)
