@@ -46,7 +46,7 @@ bench-records: $(STAMPS)/dev ## latency of record queries and the drain's cost, 
 	@$(BIN)/python -m benchmarks.records $(ARGS)
 
 campaign-records: $(STAMPS)/dev ## kill -9 under load, 50 rounds: nothing lost, nothing twice
-	@$(BIN)/python tests/campaign_records.py $(ARGS)
+	@$(BIN)/python tests/campaign_records.py --rounds 50 --json benchmarks/results/campaign-records.json $(ARGS)
 
 docs: $(STAMPS)/dev ## build the documentation into site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

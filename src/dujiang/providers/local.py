@@ -31,7 +31,7 @@ _PASSING = ("connect", "unavailable_error")
 """Why a model that is being started does not answer."""
 
 _AT_ONCE_S = 0.5
-"""A model that hangs up this soon was on its way up or down. Later, it may have died of the call: that is not repeated."""
+"""A model that hangs up this soon was on its way up or down. Later, the call may have killed it: not repeated."""
 _DIALECT = Preset(renames=(("max_completion_tokens", "max_tokens"),), drops=frozenset({"parallel_tool_calls"}))
 
 
