@@ -3,6 +3,8 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from sqlite3 import OperationalError
+from time import monotonic, sleep
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,6 +18,7 @@ EXPECTED_SCHEMA = "0001"
 """The revision that this release reads and writes; the last one in `dujiang.migrations` (a test holds them equal)."""
 
 BUSY_TIMEOUT_MS = 5_000
+_BUSY_PAUSE_S = 0.02
 
 _CONSTRAINT_NAMES = {
     "ix": "ix_%(column_0_label)s",
@@ -163,13 +166,24 @@ def _prepare_connection(connection: Any, _record: object) -> None:
     half-way (https://docs.sqlalchemy.org/en/21/dialects/sqlite.html).
     """
     connection.isolation_level = None
-    for pragma in (
-        f"busy_timeout = {BUSY_TIMEOUT_MS}",
-        "journal_mode = WAL",
-        "synchronous = NORMAL",
-        "foreign_keys = ON",
-    ):
-        connection.execute(f"PRAGMA {pragma}")
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+    _enter_wal(connection)
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _enter_wal(connection: Any) -> None:
+    """Waits for others by itself: SQLite's busy timeout does not hold for a change of the journal's mode."""
+    give_up = monotonic() + BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except OperationalError:
+            if monotonic() > give_up:
+                raise
+            sleep(_BUSY_PAUSE_S)
+        else:
+            return
 
 
 def _begin(connection: Connection) -> None:
