@@ -14,9 +14,11 @@ from dujiang.core.chat import Usage
 from dujiang.core.errors import AppError, Misconfigured, NotBuilt
 from dujiang.core.money import Cost, Price
 from dujiang.core.protocols import Handler
+from dujiang.core.settings import ContentPolicy
 from dujiang.identity.authenticate import authenticate
 from dujiang.identity.key_ring import KeyRing
 from dujiang.identity.roles import RightsTable, compile_roles
+from dujiang.identity.settings import AppSettings
 from dujiang.identity.stage import admit, authorise
 from dujiang.providers.clocks import Clocks
 from dujiang.providers.local import Embedded
@@ -120,13 +122,13 @@ def compile_snapshot(
     """Compile a document. Its services open no connection before the first call."""
     services = open_services(document.providers, expand, embedded)
     prices = {name: model.price for name, model in document.models.items()}
-    book = compile_prices(prices, revision, bundled_catalogue())
+    book = compile_prices(prices, document.money, revision, bundled_catalogue())
     models = {name: _compile_model(name, model, document, services, book) for name, model in document.models.items()}
     catalog = Catalog(models, document.aliases, frozenset(document.routes))
     rights = compile_roles(document.roles, document.apps)
     stages = (
         observe(metrics),
-        record(journal, keeps_content=document.records.content != "none"),
+        record(journal, document.records.content, _content_policies(document.apps)),
         parse(),
         admit(rights, "chat:call"),
         render(compile_scenes(document.scenes)),
@@ -136,6 +138,10 @@ def compile_snapshot(
     handler = compose(stages, dispatch(models))
     total_s = max((_timeouts(document, model).total_s for model in document.models.values()), default=300.0)
     return Snapshot(revision, document, handler, catalog, rights, services, total_s)
+
+
+def _content_policies(apps: Mapping[str, AppSettings]) -> dict[str, ContentPolicy]:
+    return {name: app.content for name, app in apps.items() if app.content is not None}
 
 
 def _compile_model(
@@ -165,7 +171,9 @@ def _price(book: PriceBook, model: str, kind: str, vendor_model: str) -> Price:
 
     def price(usage: Usage) -> Cost | None:
         found = book.price_of(model, kind, vendor_model, int(time() * 1000))
-        return Cost(cost_micros(found, usage), found.currency, found.version) if found is not None else None
+        if found is None:
+            return None
+        return Cost(cost_micros(found, usage), found.currency, found.version, book.exchanges[found.currency])
 
     return price
 

@@ -27,6 +27,7 @@ from dujiang.providers.embedded.cache import cache_dir, explain_missing, locate
 from dujiang.providers.embedded.process import EmbeddedModel, free_port
 from dujiang.providers.local import Embedded
 from dujiang.records.drain import Drain
+from dujiang.records.leftovers import forget_leftovers
 from dujiang.records.masking_sink import MaskingSink
 from dujiang.records.places import JOURNAL, RECORDS
 from dujiang.records.retention import drop_before, drop_content_before, first_kept
@@ -38,6 +39,7 @@ from dujiang.telemetry.logging import LogFormat
 _RESTART_MIN_S, _RESTART_MAX_S = 0.2, 10.0
 _START_S = 60.0
 _FORGET_S = 3600.0
+_DAY_S = 86_400
 _STOP_GRACE_S = 10.0
 
 _log = logging.getLogger(__name__)
@@ -92,10 +94,10 @@ async def _serve(
     async with AsyncExitStack() as stack:
         sink = SqliteSink(settings.data_dir / RECORDS)
         stack.callback(sink.close)
-        drain = Drain(settings.data_dir / JOURNAL, MaskingSink(sink) if document.records.content == "masked" else sink)
+        drain = Drain(settings.data_dir / JOURNAL, MaskingSink(sink))
         drain.start()
         stack.callback(_finish, drain)
-        forgetting = asyncio.create_task(_forget(sink, document.records), name="forget old records")
+        forgetting = asyncio.create_task(_forget(sink, settings.data_dir, document.records), name="forget old records")
         stack.callback(forgetting.cancel)
         embedded, missing = await _start_embedded(document, stack)
         orders = Orders(
@@ -208,12 +210,14 @@ def _finish(drain: Drain) -> None:
         _log.warning("some records are still in the journal; the next start carries them on")
 
 
-async def _forget(sink: SqliteSink, settings: RecordSettings) -> None:
-    """Drop the days that are older than the document keeps them: at the start, and every hour."""
+async def _forget(sink: SqliteSink, data_dir: Path, settings: RecordSettings) -> None:
+    """Drop what is older than the document keeps it: at the start, and every hour."""
     while True:
         now_ms = int(time.time() * 1000)
         await asyncio.to_thread(drop_before, sink, first_kept(now_ms, settings.retention_days))
         await asyncio.to_thread(drop_content_before, sink, first_kept(now_ms, settings.content_retention_days))
+        kept_s = settings.content_retention_days * _DAY_S
+        await asyncio.to_thread(forget_leftovers, data_dir / JOURNAL, now_ms / 1000 - kept_s)
         await asyncio.sleep(_FORGET_S)
 
 

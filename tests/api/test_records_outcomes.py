@@ -1,8 +1,10 @@
 """Whatever becomes of a call, it has one record, and the record says what became of it."""
 
+import json
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -13,6 +15,8 @@ from ledger import Row, settle
 from scripted import document, environ
 
 from dujiang.emulator.server import Emulator
+from dujiang.identity.keys import create_key
+from dujiang.storage.database import connect, sqlite_url
 
 _numbers = count()
 WIRES = {NATIVE: "native", OPENAI: "openai"}
@@ -248,6 +252,43 @@ def test_where_nothing_is_to_be_kept_nothing_is(emulator: Emulator, tmp_path, re
     assert row["status"] == "ok"
     assert row["content"] is None
     assert not list(tmp_path.rglob("*.content.db"))
+
+
+def test_an_app_keeps_what_its_own_policy_says(emulator: Emulator, tmp_path, request_id: str) -> None:
+    apps = {"open": {"content": "full"}, "closed": {"content": "none"}, "plain": {}}
+    kept = {}
+    with serving(tmp_path, document(apps=apps), environ=environ(emulator.url)) as gateway:
+        for app in apps:
+            body = body_of(NATIVE, f"{request_id}-{app}")
+            body["parameters"]["prompt"] = "电话 13812345678"
+            key = key_of(gateway, app)
+            eventually(partial(_is_known, gateway, key))
+            gateway.ask(NATIVE, body, key=key)
+            kept[app] = the_row(gateway, body["request_id"])["content"]
+    assert "13812345678" in str(kept["open"])
+    assert kept["closed"] is None
+    assert "[phone]" in str(kept["plain"])
+
+
+def _is_known(gateway: Gateway, key: str) -> bool:
+    return gateway.ask("/v1/models", key=key).status == 200
+
+
+def key_of(gateway: Gateway, app: str) -> str:
+    with connect(sqlite_url(gateway.data_dir)) as database:
+        return create_key(database, app=app, roles=["admin"], name=app)[1]
+
+
+def test_the_rate_of_exchange_is_frozen(emulator: Emulator, tmp_path, request_id: str) -> None:
+    text = json.loads(document(money={"currency": "CNY", "rates": {"USD": "7.10"}}))
+    text["models"]["prompt"]["price"]["currency"] = "USD"
+    text["models"]["slow"]["price"] = {"currency": "EUR", "input_per_mtok": 1, "output_per_mtok": 1}
+    with serving(tmp_path, json.dumps(text), environ=environ(emulator.url)) as gateway:
+        gateway.ask(NATIVE, body_of(NATIVE, request_id))
+        unconverted = gateway.ask(NATIVE, body_of(NATIVE, f"{request_id}-euro", "slow")).json
+        row, euro = the_row(gateway, request_id), the_row(gateway, f"{request_id}-euro")
+    assert (row["cost"]["currency"], row["exchange"]) == ("USD", {"currency": "CNY", "rate": "7.10"})
+    assert (euro["cost"], euro["exchange"], unconverted["data"].get("cost")) == (None, None, None)
 
 
 def in_flight(gateway: Gateway) -> list[dict[str, Any]]:

@@ -51,6 +51,13 @@ class Money(BaseModel):
     currency: str | None
 
 
+class Exchange(BaseModel):
+    """What one unit of the cost's currency was worth in the currency of account, when the call was made."""
+
+    currency: str
+    rate: str
+
+
 class RecordItem(BaseModel):
     """One call. What is not known is null."""
 
@@ -115,6 +122,7 @@ class RecordDetail(RecordItem):
     served: str | None
     credential: str
     price_version: str | None
+    exchange: Exchange | None
     parent_id: str | None
     client_retries: int
     request_bytes: int

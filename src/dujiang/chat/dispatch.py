@@ -5,7 +5,6 @@ from time import monotonic
 
 from dujiang.core.call import Attempt, Call
 from dujiang.core.errors import AppError, Rejected, StaleConnection, UpstreamError
-from dujiang.core.money import Cost
 from dujiang.core.protocols import Handler
 from dujiang.core.reply import Reply
 from dujiang.resilience.balancer import least_loaded
@@ -60,16 +59,9 @@ async def attempt(call: Call, target: Target, why: str) -> Reply:
             noted.error = ended.error.code
             target.note(noted.error)
         if ended.usage is not None:
-            _settle(noted, target.price(ended.usage))
+            noted.cost = target.price(ended.usage)
 
     if target.state != "ok":
         target.note(None)
     reply.on_close(leave)
     return reply
-
-
-def _settle(noted: Attempt, cost: Cost | None) -> None:
-    if cost is not None:
-        noted.cost_micros = cost.amount_micros
-        noted.currency = cost.currency
-        noted.price_version = cost.price_version

@@ -8,7 +8,7 @@ from dujiang.config.settings import Document
 from dujiang.core.problem import at
 from dujiang.core.settings import Limits
 
-_SECTIONS = ("money", "routes", "cache", "limits", "budgets", "schedule")
+_SECTIONS = ("routes", "cache", "limits", "budgets", "schedule")
 _RESILIENCE = ("retry", "breaker", "concurrency", "fallbacks")
 _LIMITS = ("rpm", "tpm", "concurrency")
 _STRATEGIES = frozenset({"least_loaded"})
@@ -29,6 +29,8 @@ def _unheeded(document: Document) -> Iterator[str]:
     yield from (path for key in _RESILIENCE if (path := f"resilience.{key}") in declared)
     if document.resilience.balancing.strategy not in _STRATEGIES:
         yield "resilience.balancing.strategy"
+    if document.money.unknown_price != "allow":
+        yield "money.unknown_price"
     if "scenes" in declared:
         yield from _in_scenes(document)
     yield from _in_identity(document)

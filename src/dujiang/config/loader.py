@@ -32,8 +32,8 @@ def read_document(
     """The document that `text` holds, its references unexpanded.
 
     With `environ`, references must be resolvable and what they lead to is checked too. A document without `roles`,
-    without `scenes`, or without `providers` and `models`, gets those of the default document, which itself declares
-    nothing in the operator's name.
+    without `scenes`, without `money`, or without `providers` and `models`, gets those of the default document, which
+    itself declares nothing in the operator's name.
 
     Raises `InvalidDocument` with all that is wrong.
     """
@@ -87,7 +87,7 @@ def _sections(tree: dict[str, Any], problems: Problems) -> Sections:
 
 def _completed(sections: Sections, tree: dict[str, Any]) -> Sections:
     """`sections` with the default document's in place of those that a document needs and leaves out."""
-    absent = [name for name in ("roles", "scenes") if name not in tree]
+    absent = [name for name in ("roles", "scenes", "money") if name not in tree]
     if "providers" not in tree and "models" not in tree:
         absent += ["providers", "models"]
     if not absent:

@@ -44,7 +44,10 @@ def _of_models(document: Document, environ: Mapping[str, str]) -> Iterator[Probl
         if model.price is None:
             yield Problem(path, "has no price: what it costs is unknown")
         elif model.price.currency not in currencies:
-            yield Problem(f"{path}.price", f"is in {model.price.currency}, which `money.rates` does not convert")
+            yield Problem(
+                f"{path}.price",
+                f"is in {model.price.currency}, which `money.rates` does not convert: what it costs is unknown",
+            )
         lacking = dict.fromkeys(target.provider for target in model.targets if target.provider not in configured)
         if all(target.provider in lacking for target in model.targets):
             where = ", ".join(at("providers", provider) for provider in lacking)

@@ -6,6 +6,7 @@ from typing import Any
 from msgspec import Struct
 
 from dujiang.core.chat import ChatRequest
+from dujiang.core.money import Cost
 
 
 class Caller(Struct, frozen=True):
@@ -88,7 +89,7 @@ class Plan(Struct, frozen=True):
 class Attempt(Struct):
     """One try at one target. Times are seconds; `error` is the code of the error that ended it.
 
-    `cost_micros` is in millionths of `currency`; None where the price, or what was used, is not known.
+    `cost` is None where the price, or what was used, is not known.
     """
 
     provider: str
@@ -99,9 +100,7 @@ class Attempt(Struct):
     first_token_s: float | None = None
     total_s: float = 0.0
     error: str | None = None
-    cost_micros: int | None = None
-    currency: str | None = None
-    price_version: str | None = None
+    cost: Cost | None = None
 
 
 class Call:

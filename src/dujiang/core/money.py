@@ -1,18 +1,28 @@
 """Money, and what a price is to those who only ask what something cost."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from decimal import ROUND_HALF_UP, Decimal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from dujiang.core.chat import Usage
 
 
+class Exchange(Struct, frozen=True):
+    """What one unit of a currency was worth in the currency of account, `rate` as the document writes it."""
+
+    account: str
+    rate: str
+
+
 class Cost(Struct, frozen=True):
-    """An amount in millionths of a currency, and which price it was reckoned by."""
+    """An amount in millionths of a currency, which price it was reckoned by, and at which rate it is accounted for."""
 
     amount_micros: int
     currency: str
     price_version: str
+    exchange: Exchange
 
 
 Price = Callable[[Usage], Cost | None]
@@ -22,3 +32,19 @@ Price = Callable[[Usage], Cost | None]
 def unpriced(_: Usage) -> Cost | None:
     """The price of a model that has none."""
     return None
+
+
+def total(costs: Iterable[Cost | None]) -> Cost | None:
+    """The sum of the known costs of one call, in the currency of the last; None when none is known."""
+    known = [cost for cost in costs if cost is not None]
+    if len(known) <= 1:
+        return known[0] if known else None
+    return replace(known[-1], amount_micros=sum(amount_as(known[-1], cost) for cost in known))
+
+
+def amount_as(other: Cost, cost: Cost) -> int:
+    """What `cost` comes to in the currency of `other`, at the rates of the revision that both were reckoned in."""
+    if cost.currency == other.currency:
+        return cost.amount_micros
+    worth = cost.amount_micros * Decimal(cost.exchange.rate) / Decimal(other.exchange.rate)
+    return int(worth.quantize(Decimal(1), ROUND_HALF_UP))

@@ -70,6 +70,10 @@ Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 Weight = Annotated[float, Meta(gt=0, le=1_000_000)]
 
 
+ContentPolicy = Literal["none", "masked", "full"]
+"""What is kept of what was said: nothing, all but secrets and personal numbers, or all of it."""
+
+
 class Limits(Settings):
     """How much may pass: requests per minute, tokens per minute, calls at once. `None` sets no limit."""
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from dujiang.core.settings import Budget, Count, Limits, Name, NamePattern, Settings, Text
+from dujiang.core.settings import Budget, ContentPolicy, Count, Limits, Name, NamePattern, Settings, Text
 
 
 class LimitSettings(Limits):
@@ -14,7 +14,9 @@ class LimitSettings(Limits):
 
 
 class AppSettings(Settings):
-    """An app and what its keys may reach. `unknown_role` stands for claimed roles that the document does not define."""
+    """An app and what its keys may reach. `unknown_role` stands for claimed roles that the document does not define;
+    `content` replaces `records.content` for this app's calls.
+    """
 
     description: Text = ""
     models: tuple[NamePattern, ...] = ("*",)
@@ -22,6 +24,7 @@ class AppSettings(Settings):
     limits: LimitSettings = LimitSettings()
     budget: Budget | None = None
     unknown_role: Name | None = None
+    content: ContentPolicy | None = None
 
 
 class RoleSettings(Settings):

@@ -48,6 +48,8 @@ def detailed_item_of(row: tuple[Any, ...], tries: list[tuple[Any, ...]], said: t
     if item["usage"]:
         item["usage"] |= {name: call[name] for name in _BUCKETS}
     item["attempts_detail"] = [_attempt(dict(zip(ATTEMPT, each, strict=True)), call["currency"]) for each in tries]
+    rate = call["exchange_rate"]
+    item["exchange"] = None if rate is None else {"currency": call["account_currency"], "rate": rate}
     item["content"] = None if said is None else {"messages": _json(said[0]), "result": said[1]}
     return item
 

@@ -1,4 +1,4 @@
-"""Takes secrets and personal numbers out of what was said, before it is kept."""
+"""Takes secrets and personal numbers out of what was said, before it is kept, unless its app keeps all of it."""
 
 from collections.abc import Sequence
 
@@ -20,12 +20,18 @@ class MaskingSink:
 
 
 def _masked(record: Record) -> Record:
-    """Vendors like to repeat a prompt in the text of an error, so that is masked as well."""
+    """Vendors like to repeat a prompt in the text of an error. That is masked whatever the policy: to read it, nobody
+    needs the permission for content.
+    """
     content, error_text = record.content, record.error_text
     if content is None and error_text is None:
         return record
     return replace(
         record,
-        content=Content(mask_json(content.messages), mask(content.result)) if content is not None else None,
+        content=_masked_content(content) if content is not None and content.is_masked else content,
         error_text=mask(error_text) if error_text is not None else None,
     )
+
+
+def _masked_content(content: Content) -> Content:
+    return Content(mask_json(content.messages), mask(content.result))

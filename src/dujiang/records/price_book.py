@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Protocol
 
+from dujiang.core.money import Exchange
 from dujiang.records.price_catalogue import Catalogue
-from dujiang.records.pricing import Price, tier_of
+from dujiang.records.pricing import Price, rates_to, tier_of
 
 _DATE = re.compile(
     r"-(?:20\d\d-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])|(?:20)?2\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]))\Z",
@@ -31,20 +32,34 @@ class DeclaredPrice(Protocol):
     def cached_input_per_mtok(self) -> Decimal | None: ...
 
 
-class PriceBook:
-    """Finds the price of a call."""
+class Money(Protocol):
+    """The currency of account, and what one unit of another is worth in it."""
 
-    def __init__(self, declared: Mapping[str, Price], catalogue: Catalogue) -> None:
+    @property
+    def currency(self) -> str: ...
+    @property
+    def rates(self) -> Mapping[str, Decimal]: ...
+
+
+class PriceBook:
+    """Finds the price of a call. `exchanges` has the rate of every currency that can be accounted for."""
+
+    def __init__(self, declared: Mapping[str, Price], catalogue: Catalogue, exchanges: Mapping[str, Exchange]) -> None:
         self._declared = declared
         self._catalogue = catalogue
+        self.exchanges = exchanges
 
     def price_of(self, model: str, kind: str, vendor_model: str, at_ms: int) -> Price | None:
         """The price of `model`, which a provider of `kind` knows as `vendor_model`, at a time in Unix milliseconds.
 
         The document's price for `model` holds for every target. Without one the catalogue is asked for exactly the
         vendor's name, and then, if that ends in a date, for the name without it: `gpt-4o-2024-08-06` is `gpt-4o`
-        unless it has a price of its own.
+        unless it has a price of its own. A price in a currency without a rate is as good as none.
         """
+        price = self._find(model, kind, vendor_model, at_ms)
+        return price if price is not None and price.currency in self.exchanges else None
+
+    def _find(self, model: str, kind: str, vendor_model: str, at_ms: int) -> Price | None:
         if (price := self._declared.get(model)) is not None:
             return price
         name = vendor_model.lower()
@@ -55,12 +70,14 @@ class PriceBook:
         return None
 
 
-def compile_prices(models: Mapping[str, DeclaredPrice | None], revision: int, catalogue: Catalogue) -> PriceBook:
+def compile_prices(
+    models: Mapping[str, DeclaredPrice | None], money: Money, revision: int, catalogue: Catalogue
+) -> PriceBook:
     """The prices of a revision of the document, by model, before those of the catalogue."""
     version = f"document@{revision}"
-    return PriceBook(
-        {name: _declared(price, version) for name, price in models.items() if price is not None}, catalogue
-    )
+    declared = {name: _declared(price, version) for name, price in models.items() if price is not None}
+    rates = rates_to(money.currency, money.rates)
+    return PriceBook(declared, catalogue, {name: Exchange(money.currency, f"{rate:f}") for name, rate in rates.items()})
 
 
 def _declared(price: DeclaredPrice, version: str) -> Price:

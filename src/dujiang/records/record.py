@@ -31,17 +31,22 @@ class AttemptRecord(Struct, frozen=True, array_like=True):
 
 
 class Content(Struct, frozen=True, array_like=True):
-    """What was said, where the policy keeps it: the rendered messages as JSON, the answer as text."""
+    """What was said, where the policy keeps it: the rendered messages as JSON, the answer as text.
+
+    `is_masked` says whether secrets and personal numbers are to be taken out before it is stored.
+    """
 
     messages: str
     result: str
+    is_masked: bool = True
 
 
 class Record(Struct, frozen=True, array_like=True):
     """One call. `id` is a UUIDv7; `started_at_ms` Unix milliseconds; durations are milliseconds.
 
     Tokens are disjoint buckets, as `core.chat.Usage` has them; `usage_source` is None when nothing was used.
-    `cost_micros` sums the attempts; None is "not known", which is never the same as 0. `served` is the vendor's name of
+    `cost_micros` sums the attempts; None is "not known", which is never the same as 0. One unit of `currency` was worth
+    `exchange_rate`, a decimal number, in `account_currency`. `served` is the vendor's name of
     the model that answered, `error_text` a sentence without secrets.
     """
 
@@ -88,6 +93,8 @@ class Record(Struct, frozen=True, array_like=True):
     request_bytes: int = 0
     attempts: tuple[AttemptRecord, ...] = ()
     content: Content | None = None
+    account_currency: str | None = None
+    exchange_rate: str | None = None
 
 
 encode = msgspec.msgpack.Encoder().encode

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from dujiang.core.settings import Settings
+from dujiang.core.settings import ContentPolicy, Settings
 
 Days = Annotated[int, Meta(ge=1, le=3650)]
 
@@ -12,13 +12,15 @@ Days = Annotated[int, Meta(ge=1, le=3650)]
 class RecordSettings(Settings):
     """What is kept of a call, and how long; content never longer than its record.
 
+    An app may have a `content` of its own.
+
     `durability` is what an acknowledged call's record survives: the end of the process however sudden, or a failure of
     power too, which costs a flush of the disk on every call. With `process`, `fsync_ms` bounds what a failure of power
     may take. `journal_limit_bytes` bounds what may wait while the database is away; `when_full` is what then becomes of
     calls: none is taken, or they are served without a record, counted and reported.
     """
 
-    content: Literal["none", "masked", "full"] = "masked"
+    content: ContentPolicy = "masked"
     retention_days: Days = 90
     content_retention_days: Days = 14
     durability: Literal["process", "power"] = "process"

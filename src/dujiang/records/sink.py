@@ -19,6 +19,7 @@ from dujiang.records.rollups import add_to_sums
 from dujiang.records.tables import attempts, calls, content, insertion
 
 _UNSTORABLE = (ValueError, OverflowError, TypeError, sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError)
+_ATTEMPTS = Record.__struct_fields__.index("attempts")
 _FIND = str(select(calls.c.id).where(calls.c.id == bindparam("id")).compile(dialect=sqlite.dialect()))
 _INSERT_CALL = insertion(calls)
 _INSERT_ATTEMPT = insertion(attempts)
@@ -114,7 +115,7 @@ class SqliteSink:
 
 def _call_row(id: bytes, record: Record) -> tuple[Any, ...]:
     fields = msgspec.structs.astuple(record)
-    return (id, *fields[1:-2], len(record.attempts))
+    return (id, *fields[1:_ATTEMPTS], len(record.attempts), *fields[_ATTEMPTS + 2 :])
 
 
 def _attempt_rows(fresh: Fresh) -> list[tuple[Any, ...]]:

@@ -1,6 +1,7 @@
 """The stage that remembers every call, whatever becomes of it."""
 
 from asyncio import CancelledError
+from collections.abc import Mapping
 from time import monotonic, time
 
 import msgspec
@@ -8,8 +9,10 @@ import msgspec
 from dujiang.core.call import Attempt, Call, ClaimedUser, ParsedChat, SceneChoice
 from dujiang.core.chat import Chunk, Usage
 from dujiang.core.errors import AppError, UpstreamError
+from dujiang.core.money import Cost, amount_as, total
 from dujiang.core.protocols import Handler, Stage
 from dujiang.core.reply import Reply
+from dujiang.core.settings import ContentPolicy
 from dujiang.records.journal import Journal
 from dujiang.records.record import AttemptRecord, Content, Record, Status, encode
 
@@ -24,11 +27,12 @@ _CLIENT_GONE = 499
 """nginx's status for a caller who left; nobody ever sees it but the record."""
 
 
-def record(journal: Journal, *, keeps_content: bool) -> Stage:
+def record(journal: Journal, content: ContentPolicy, content_of_app: Mapping[str, ContentPolicy]) -> Stage:
     """Append one record to the journal at the call's true end: before whoever called can know that it ended.
 
-    A journal that cannot take records refuses the call before any work, where its policy says so. With `keeps_content`
-    the record also has what was said, as it was said: masking is the drain's.
+    A journal that cannot take records refuses the call before any work, where its policy says so. Unless `content`, or
+    what replaces it for the call's app, is `none`, the record also has what was said, as it was said: masking is the
+    drain's.
     """
 
     def stage(handler: Handler) -> Handler:
@@ -42,14 +46,15 @@ def record(journal: Journal, *, keeps_content: bool) -> Stage:
                 journal.append(encode(_record_of(call, status, http_status, cause)))
                 raise
             opened_s = monotonic() - call.started
-            if keeps_content:
+            policy = content_of_app.get(call.caller.app, content)
+            if policy != "none":
                 reply.said = []
 
             def close(ended: Reply) -> None:
                 status: Status = "ok" if ended.is_complete else "cut" if ended.error is not None else "cancelled"
                 http_status = 200 if status != "cancelled" else _CLIENT_GONE
-                content = _content_of(call, ended) if keeps_content else None
-                journal.append(encode(_record_of(call, status, http_status, ended.error, ended, opened_s, content)))
+                said = None if policy == "none" else _content_of(call, ended, policy)
+                journal.append(encode(_record_of(call, status, http_status, ended.error, ended, opened_s, said)))
 
             reply.on_close(close)
             return reply
@@ -93,6 +98,7 @@ def _record_of(
     usage = reply.usage if reply is not None else None
     spent = usage or _NO_USAGE
     last = call.attempts[-1] if call.attempts else _NO_ATTEMPT
+    cost = total(attempt.cost for attempt in call.attempts)
     total_s = monotonic() - call.started
     return Record(
         call.id,
@@ -123,9 +129,9 @@ def _record_of(
         spent.output_visible,
         spent.reasoning,
         usage.source if usage is not None else None,  # usage_source
-        _cost_of(call.attempts),  # cost_micros
-        last.currency,
-        last.price_version,
+        cost.amount_micros if cost is not None else None,  # cost_micros
+        cost.currency if cost is not None else None,
+        cost.price_version if cost is not None else None,
         None,  # cached
         opened_s * 1000 if is_stream and opened_s is not None else None,  # first_token_ms
         total_s * 1000,  # total_ms
@@ -136,26 +142,23 @@ def _record_of(
         None,  # parent_id
         call.client_retries,
         call.request_bytes,
-        tuple(_attempt_of(attempt) for attempt in call.attempts),
+        tuple(_attempt_of(attempt, cost) for attempt in call.attempts),
         content,
+        cost.exchange.account if cost is not None else None,  # account_currency
+        cost.exchange.rate if cost is not None else None,  # exchange_rate
     )
 
 
-def _content_of(call: Call, reply: Reply) -> Content:
+def _content_of(call: Call, reply: Reply, policy: ContentPolicy) -> Content:
     """The rendered messages and the answer's text, each as far as the limit goes."""
     last = reply.last
     said = "".join(reply.said or ()) or (last.text if last is not None else "")
     messages = _to_json(call.request.messages)[:_CONTENT_BYTES].decode("utf-8", "ignore")
-    return Content(messages, said[:_CONTENT_BYTES])
+    return Content(messages, said[:_CONTENT_BYTES], policy == "masked")
 
 
-def _cost_of(attempts: list[Attempt]) -> int | None:
-    """The sum of what is known; None when nothing is."""
-    known = [attempt.cost_micros for attempt in attempts if attempt.cost_micros is not None]
-    return sum(known) if known else None
-
-
-def _attempt_of(attempt: Attempt) -> AttemptRecord:
+def _attempt_of(attempt: Attempt, whole: Cost | None) -> AttemptRecord:
+    """`whole` is what all attempts cost, in whose currency each is recorded."""
     first_token_s = attempt.first_token_s
     return AttemptRecord(
         attempt.provider,
@@ -166,5 +169,5 @@ def _attempt_of(attempt: Attempt) -> AttemptRecord:
         attempt.waited_s * 1000,
         first_token_s * 1000 if first_token_s is not None else None,
         attempt.total_s * 1000,
-        attempt.cost_micros,
+        amount_as(whole, attempt.cost) if whole is not None and attempt.cost is not None else None,
     )

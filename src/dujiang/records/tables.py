@@ -1,7 +1,8 @@
 """The tables of a day's files, and their SQL. They are no part of the database that Alembic migrates.
 
-A call's columns are the fields of `Record` in their order. Ids are their 16 bytes, in whose order time runs. Every
-index costs every insert, so there is one for each question that may be asked of more than a day, and no other.
+A call's columns are the fields of `Record` in their order, without what was said. Ids are their 16 bytes, in whose
+order time runs. Every index costs every insert, so there is one for each question that may be asked of more than a day,
+and no other.
 """
 
 from collections.abc import Sequence
@@ -95,6 +96,8 @@ calls = Table(
     _integer("client_retries"),
     _integer("request_bytes"),
     _integer("attempts"),
+    _text("account_currency", is_nullable=True),
+    _text("exchange_rate", is_nullable=True),
 )
 
 attempts = Table(

@@ -46,7 +46,7 @@ def test_has_every_section(path):
 @pytest.mark.parametrize("path", EXAMPLES)
 def test_says_what_is_not_in_effect(path):
     unheeded = set(not_in_effect(load(path, {})))
-    assert {"money", "routes", "cache", "limits", "budgets", "schedule", "alerts"} <= unheeded
+    assert {"routes", "cache", "limits", "budgets", "schedule", "alerts"} <= unheeded
     assert {"resilience.retry", "resilience.breaker", "resilience.concurrency", "resilience.fallbacks"} <= unheeded
     assert {"models.gpt-4.targets[0].limits.rpm", "roles.user.limits.rpm"} <= unheeded
     in_effect = {"aliases", "models", "roles", "apps", "resilience.timeouts", "roles.guest.limits.max_tokens"}

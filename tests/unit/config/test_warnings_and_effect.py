@@ -11,6 +11,7 @@ def warned(text: str, environ=None):
 def test_warns_of_prices_that_cannot_be_used():
     found = warned(
         """
+        money: {currency: CNY}
         providers: {p: {kind: deepseek}}
         models:
           free: {targets: [{provider: p, model: x}]}
@@ -20,7 +21,7 @@ def test_warns_of_prices_that_cannot_be_used():
     )
     assert found == {
         "models.free": "has no price: what it costs is unknown",
-        "models.dollars.price": "is in USD, which `money.rates` does not convert",
+        "models.dollars.price": "is in USD, which `money.rates` does not convert: what it costs is unknown",
     }
 
 

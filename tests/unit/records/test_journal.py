@@ -15,6 +15,7 @@ from dujiang.records.disk import SystemDisk
 from dujiang.records.drain import DEAD_LETTERS, BadRecord, Drain
 from dujiang.records.frames import HEADER_BYTES, Damaged, NewerFormat, TornTail, check_header, frame, header
 from dujiang.records.journal import Journal, JournalFailed, JournalFull
+from dujiang.records.leftovers import forget_leftovers
 from dujiang.records.record import decode, encode
 from dujiang.records.segments import backlog, is_live, read_position, segments, write_position
 
@@ -507,3 +508,21 @@ def test_a_position_that_cannot_be_written_does_not_stop_the_drain(tmp_path: Pat
     assert drain.drain_once()
     assert sink.batches == [1] * 30
     assert segments(tmp_path) == []
+
+
+def test_what_could_not_be_drained_is_forgotten_in_time(tmp_path: Path) -> None:
+    journal = journal_of(tmp_path / DEAD_LETTERS)
+    journal.append(b"buried")
+    for name in ("old.journal.torn", "old.journal.damaged", "young.journal.torn"):
+        (tmp_path / name).write_bytes(b"rest")
+    [open_segment] = segments(tmp_path / DEAD_LETTERS)
+    for path in (*tmp_path.glob("old.*"), open_segment):
+        os.utime(path, (1_000, 1_000))
+    assert sorted(path.name for path in forget_leftovers(tmp_path, 2_000)) == [
+        "old.journal.damaged",
+        "old.journal.torn",
+    ]
+    journal.close()
+    os.utime(open_segment, (1_000, 1_000))
+    assert forget_leftovers(tmp_path, 2_000) == [open_segment]
+    assert [path.name for path in tmp_path.glob("*.torn")] == ["young.journal.torn"]

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from dujiang.core.chat import Usage
+from dujiang.core.money import Exchange
 from dujiang.records.price_book import PriceBook, compile_prices
 from dujiang.records.price_catalogue import (
     CatalogueFile,
@@ -16,6 +17,7 @@ from dujiang.records.price_catalogue import (
     read_catalogue,
 )
 from dujiang.records.pricing import MICROS, Price, Tier, convert, cost_micros, micros_of, rates_to, tier_of
+from dujiang.routing.settings import MoneySettings
 
 ROOT = Path(__file__).parents[3]
 NOW_MS = 1_795_000_000_000
@@ -40,6 +42,9 @@ def catalogue_file() -> CatalogueFile:
     return read_catalogue((ROOT / "src/dujiang/records/prices.toml").read_text())
 
 
+MONEY = MoneySettings(currency="CNY", rates={"USD": Decimal("7.10")})
+
+
 @pytest.fixture(scope="module")
 def book() -> PriceBook:
     document = {
@@ -47,7 +52,7 @@ def book() -> PriceBook:
         "free": Declared("CNY", Decimal(0), Decimal(0)),
         "unpriced": None,
     }
-    return compile_prices(document, revision=7, catalogue=bundled_catalogue())
+    return compile_prices(document, MONEY, revision=7, catalogue=bundled_catalogue())
 
 
 # ---- what a call costs -----------------------------------------------------------------------------------------------
@@ -213,9 +218,16 @@ def test_a_price_holds_for_its_own_time() -> None:
             valid_from = 1970-01-03
         """)
     )
-    book = compile_prices({}, revision=1, catalogue=catalogue)
+    book = compile_prices({}, MONEY, revision=1, catalogue=catalogue)
     found = [book.price_of("m", "openai", "m", at_ms) for at_ms in (DAY_MS - 1, DAY_MS, 2 * DAY_MS - 1, 2 * DAY_MS)]
     assert [price and price.tiers[0].input_micros for price in found] == [None, 1_000_000, 1_000_000, 2_000_000]
+
+
+def test_a_currency_without_a_rate_has_no_price(book: PriceBook) -> None:
+    alone = compile_prices({"gpt-4": Declared("USD", Decimal(30), Decimal(60))}, MoneySettings(), 1, {})
+    assert alone.price_of("gpt-4", "openai", "gpt-4-0613", 0) is None
+    assert alone.exchanges == {"CNY": Exchange("CNY", "1")}
+    assert book.exchanges == {"USD": Exchange("CNY", "7.10"), "CNY": Exchange("CNY", "1")}
 
 
 @pytest.mark.parametrize(

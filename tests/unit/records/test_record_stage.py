@@ -5,9 +5,12 @@ from time import monotonic
 from dujiang.core.call import Attempt, Call, Caller, ClaimedUser, ParsedChat, SceneChoice
 from dujiang.core.chat import ChatRequest, Chunk, Message, Usage
 from dujiang.core.errors import NotFound, StreamBroken
+from dujiang.core.money import Cost, Exchange
 from dujiang.core.reply import WholeReply
 from dujiang.records.record import AttemptRecord, Content
 from dujiang.records.stage import _outcome_of, _record_of
+
+COST = Cost(40, "USD", "document@7", Exchange("CNY", "7.1"))
 
 
 def call() -> Call:
@@ -21,7 +24,7 @@ def call() -> Call:
     made.request_bytes, made.client_retries = 123, 2
     made.attempts = [
         Attempt("vendor", "vendor/first", "main", "first", 0.001, None, 0.1, "upstream_timeout"),
-        Attempt("vendor", "vendor/second", "spare", "retry", 0.002, 0.05, 0.2, None, 40, "CNY", "document@7"),
+        Attempt("vendor", "vendor/second", "spare", "retry", 0.002, 0.05, 0.2, None, COST),
     ]
     return made
 
@@ -63,7 +66,7 @@ def test_every_value_is_in_its_own_field() -> None:
         "reasoning": 5,
         "usage_source": "provider",
         "cost_micros": 40,
-        "currency": "CNY",
+        "currency": "USD",
         "price_version": "document@7",
         "cached": None,
         "first_token_ms": 500.0,
@@ -79,7 +82,17 @@ def test_every_value_is_in_its_own_field() -> None:
             AttemptRecord("vendor", "vendor/second", "spare", "retry", None, 2.0, 50.0, 200.0, 40),
         ),
         "content": content,
+        "account_currency": "CNY",
+        "exchange_rate": "7.1",
     }
+
+
+def test_attempts_in_two_currencies_are_summed_in_the_last_ones() -> None:
+    asked = call()
+    asked.attempts[0].cost = Cost(7_100, "CNY", "document@7", Exchange("CNY", "1"))
+    record = _record_of(asked, "ok", 200, None)
+    assert (record.cost_micros, record.currency, record.exchange_rate) == (1_040, "USD", "7.1")
+    assert [each.cost_micros for each in record.attempts] == [1_000, 40]
 
 
 def test_a_call_that_did_not_parse_is_recorded_too() -> None:

@@ -3,6 +3,7 @@
 from msgspec import Struct
 
 from dujiang.core.call import Call
+from dujiang.core.money import total
 
 
 class Cost(Struct, frozen=True):
@@ -14,7 +15,5 @@ class Cost(Struct, frozen=True):
 
 def cost_of(call: Call) -> Cost | None:
     """The sum of the attempts' known costs; None when no price, or no usage, was known."""
-    known = [attempt for attempt in call.attempts if attempt.cost_micros is not None]
-    if not known:
-        return None
-    return Cost(sum(attempt.cost_micros or 0 for attempt in known) / 1_000_000, known[-1].currency or "")
+    cost = total(attempt.cost for attempt in call.attempts)
+    return Cost(cost.amount_micros / 1_000_000, cost.currency) if cost is not None else None
