@@ -3,14 +3,16 @@
 msgspec itself stops at the first problem; this reads its description of the types (`msgspec.inspect`) and goes on.
 """
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any, Final
 
 from msgspec import inspect
 
+from dujiang.config.places import Place, path_of
 from dujiang.config.problems import Problems
 from dujiang.config.scalars import nearest, notes_of, refusal
-from dujiang.core.problem import at, shortened
+from dujiang.core.problem import shortened
 
 BAD: Final = object()
 """What stands for a value that is of no use."""
@@ -35,82 +37,138 @@ _NOUNS = {bool: "`true` or `false`", dict: "a mapping", float: "a number", int: 
 described = cache(inspect.type_info)
 
 
-def sound_part(tree: Any, type_: type, problems: Problems) -> Any:
+def sound_part(tree: Any, type_: type, problems: Problems, place: Place = None) -> Any:
     """What of `tree` is of `type_`: without unknown keys, bad optional values, and entries that lack something.
 
-    `BAD` when nothing is.
+    `place` is where the tree itself stands. `BAD` when nothing is sound.
     """
-    return _Reader(problems).read(tree, described(type_), "")
+    return _reader_of_type(type_)(tree, place, problems)
 
 
-class _Reader:
-    def __init__(self, problems: Problems) -> None:
-        self._problems = problems
+Reader = Callable[[Any, Place, Problems], Any]
+"""Tells what of a value at a place is sound, and adds what is not to the problems."""
 
-    def read(self, value: Any, kind: inspect.Type, path: str) -> Any:
-        inner = _bare(kind)
-        if isinstance(inner, inspect.AnyType):
-            return value
-        if isinstance(inner, inspect.UnionType):
-            return self._one_of(value, inner, path)
-        if not _fits(value, inner):
-            return self._refuse(path, f"expected {_TYPES[type(inner)][0]}, got {_noun(value)}")
-        if isinstance(inner, inspect.StructType | inspect.DictType | inspect.VarTupleType):
-            return self._whole(value, inner, path)
-        reason = refusal(value, inner, notes_of(kind))
-        return self._refuse(path, reason) if reason else value
 
-    def _refuse(self, path: str, message: str) -> Any:
-        self._problems.add(path, message)
-        return BAD
+@cache
+def _reader_of_type(type_: type) -> Reader:
+    return _reader(described(type_))
 
-    def _one_of(self, value: Any, kind: inspect.UnionType, path: str) -> Any:
-        for each in kind.types:
+
+def _reader(kind: inspect.Type) -> Reader:
+    """A reader compiled from a type's description: a document has many values and few types."""
+    inner = _bare(kind)
+    match inner:
+        case inspect.AnyType():
+            return _anything
+        case inspect.UnionType():
+            return _read_one_of(inner)
+        case inspect.StructType():
+            return _read_if(inner, _read_struct(inner))
+        case inspect.DictType():
+            return _read_if(inner, _read_mapping(inner))
+        case inspect.VarTupleType():
+            return _read_if(inner, _read_list(inner))
+        case _:
+            return _read_if(inner, _read_scalar(inner, kind))
+
+
+def _anything(value: Any, place: Place, problems: Problems) -> Any:
+    return value
+
+
+def _refuse(problems: Problems, place: Place, message: str) -> Any:
+    problems.add(path_of(place), message)
+    return BAD
+
+
+def _read_if(kind: inspect.Type, read: Reader) -> Reader:
+    """Reads values of the right Python type, refuses others."""
+    wanted, types = _TYPES[type(kind)]
+    is_truth = isinstance(kind, inspect.BoolType)
+
+    def reader(value: Any, place: Place, problems: Problems) -> Any:
+        if isinstance(value, types) and isinstance(value, bool) == is_truth:
+            return read(value, place, problems)
+        return _refuse(problems, place, f"expected {wanted}, got {_noun(value)}")
+
+    return reader
+
+
+def _read_scalar(inner: inspect.Type, kind: inspect.Type) -> Reader:
+    notes = notes_of(kind)
+
+    def reader(value: Any, place: Place, problems: Problems) -> Any:
+        reason = refusal(value, inner, notes)
+        return _refuse(problems, place, reason) if reason else value
+
+    return reader
+
+
+def _read_one_of(kind: inspect.UnionType) -> Reader:
+    choices = [(each, _reader(each)) for each in kind.types]
+    bare = [_bare(each) for each in kind.types]
+    names = dict.fromkeys(_TYPES[type(each)][0] for each in bare if not isinstance(each, inspect.NoneType))
+    wanted = " or ".join(names)
+
+    def reader(value: Any, place: Place, problems: Problems) -> Any:
+        for each, read in choices:
             if _fits(value, each):
-                return self.read(value, each, path)
-        bare = [_bare(each) for each in kind.types]
-        wanted = dict.fromkeys(_TYPES[type(each)][0] for each in bare if not isinstance(each, inspect.NoneType))
-        return self._refuse(path, f"expected {' or '.join(wanted)}, got {_noun(value)}")
+                return read(value, place, problems)
+        return _refuse(problems, place, f"expected {wanted}, got {_noun(value)}")
 
-    def _whole(self, value: Any, kind: inspect.Type, path: str) -> Any:
-        if isinstance(kind, inspect.StructType):
-            return self._struct(value, kind, path)
-        if isinstance(kind, inspect.DictType):
-            return self._mapping(value, kind, path)
-        if isinstance(kind, inspect.VarTupleType):
-            return self._list(value, kind, path)
-        raise TypeError(f"no reader for {kind}")
+    return reader
 
-    def _struct(self, value: dict[str, Any], kind: inspect.StructType, path: str) -> Any:
-        fields = {field.encode_name: field for field in kind.fields}
+
+def _read_struct(kind: inspect.StructType) -> Reader:
+    fields = {field.encode_name: _reader(field.type) for field in kind.fields}
+    required = [field.encode_name for field in kind.fields if field.required]
+
+    def reader(value: dict[str, Any], place: Place, problems: Problems) -> Any:
         sound: dict[str, Any] = {}
         for key, item in value.items():
-            if key in fields:
-                part = self.read(item, fields[key].type, at(path, key))
-                if part is not BAD:
-                    sound[key] = part
-            elif not self._problems.is_full:
-                self._problems.add(at(path, key), f"unknown key `{shortened(key)}`{nearest(key, fields)}")
-        required = [name for name, field in fields.items() if field.required]
+            read = fields.get(key)
+            if read is None:
+                if not problems.is_full:
+                    message = f"unknown key `{shortened(key)}`{nearest(key, fields)}"
+                    problems.add(path_of((place, key)), message)
+                continue
+            part = read(item, (place, key), problems)
+            if part is not BAD:
+                sound[key] = part
         for name in required:
             if name not in value:
-                self._problems.add(at(path, name), "is missing")
+                problems.add(path_of((place, name)), "is missing")
         return sound if all(name in sound for name in required) else BAD
 
-    def _mapping(self, value: dict[str, Any], kind: inspect.DictType, path: str) -> Any:
+    return reader
+
+
+def _read_mapping(kind: inspect.DictType) -> Reader:
+    read_key, read_value = _reader(kind.key_type), _reader(kind.value_type)
+
+    def reader(value: dict[str, Any], place: Place, problems: Problems) -> Any:
         sound: dict[str, Any] = {}
         for key, item in value.items():
-            name = self.read(key, kind.key_type, at(path, key))
-            part = self.read(item, kind.value_type, at(path, key))
+            below = (place, key)
+            name = read_key(key, below, problems)
+            part = read_value(item, below, problems)
             if name is not BAD and part is not BAD:
                 sound[key] = part
         return sound
 
-    def _list(self, value: list[Any], kind: inspect.VarTupleType, path: str) -> Any:
+    return reader
+
+
+def _read_list(kind: inspect.VarTupleType) -> Reader:
+    read = _reader(kind.item_type)
+
+    def reader(value: list[Any], place: Place, problems: Problems) -> Any:
         if kind.min_length is not None and len(value) < kind.min_length:
-            return self._refuse(path, "must not be empty")
-        parts = [self.read(item, kind.item_type, at(path, n)) for n, item in enumerate(value)]
+            return _refuse(problems, place, "must not be empty")
+        parts = [read(item, (place, n), problems) for n, item in enumerate(value)]
         return BAD if any(part is BAD for part in parts) else parts
+
+    return reader
 
 
 def _fits(value: Any, kind: inspect.Type) -> bool:

@@ -4,11 +4,9 @@ import json
 from pathlib import PurePath
 from typing import Any, Literal, NoReturn, cast
 
-from msgspec import Struct
-
+from dujiang.config.places import Place, path_of
 from dujiang.config.problems import Problems
 from dujiang.config.strict_yaml import MAX_DEPTH, read_yaml
-from dujiang.core.problem import at
 
 MAX_BYTES = 16 * 1024 * 1024
 
@@ -82,46 +80,31 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(name)
 
 
-class _Place(Struct, frozen=True, gc=False):
-    """Where a value is: the key or index under which it stands, and where that is."""
-
-    key: str | int = ""
-    parent: "_Place | None" = None
-    depth: int = 0
-
-    @property
-    def path(self) -> str:
-        return at(self.parent.path, self.key) if self.parent else ""
-
-    def below(self, key: str | int) -> "_Place":
-        return _Place(key, self, self.depth + 1)
-
-
 def _walk(tree: Any, problems: Problems) -> None:
     """Find what no part of a document may be: too deep, twice the same key, text that is not Unicode."""
-    pending: list[tuple[Any, _Place]] = [(tree, _Place())]
+    pending: list[tuple[Any, Place, int]] = [(tree, None, 0)]
     while pending and not problems.is_full:
-        value, place = pending.pop()
-        if isinstance(value, dict | list) and place.depth >= MAX_DEPTH:
-            problems.add(place.path, f"is nested more than {MAX_DEPTH} levels deep")
+        value, place, depth = pending.pop()
+        if isinstance(value, dict | list) and depth >= MAX_DEPTH:
+            problems.add(path_of(place), f"is nested more than {MAX_DEPTH} levels deep")
         elif isinstance(value, dict):
             for key in value.repeated if isinstance(value, _Object) else ():
-                problems.add(place.below(key).path, "is there twice")
+                problems.add(path_of((place, key)), "is there twice")
             for key, item in cast("dict[str, Any]", value).items():
                 _check_text(key, place, problems)
-                pending.append((item, place.below(key)))
+                pending.append((item, (place, key), depth + 1))
         elif isinstance(value, list):
-            pending += ((item, place.below(n)) for n, item in enumerate(cast("list[Any]", value)))
+            pending += ((item, (place, n), depth + 1) for n, item in enumerate(cast("list[Any]", value)))
         elif isinstance(value, str):
             _check_text(value, place, problems)
 
 
-def _check_text(text: str, place: _Place, problems: Problems) -> None:
+def _check_text(text: str, place: Place, problems: Problems) -> None:
     if "\0" in text:
-        problems.add(place.path, "holds a NUL character")
+        problems.add(path_of(place), "holds a NUL character")
     if text.isascii():
         return
     try:
         text.encode()
     except UnicodeEncodeError:
-        problems.add(place.path, "holds half of a surrogate pair, which is no character")
+        problems.add(path_of(place), "holds half of a surrogate pair, which is no character")

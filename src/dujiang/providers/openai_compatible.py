@@ -102,23 +102,25 @@ class RemoteService(Service):
         self, name: str, base_url: str, origin: Origin, preset: Preset, secrets: Mapping[str, tuple[str, float]]
     ) -> None:
         super().__init__(name)
-        self._path = base_url.split("://", 1)[1].partition("/")[2].rstrip("/")
-        self._origin = origin
+        base_path = base_url.split("://", 1)[1].partition("/")[2].rstrip("/")
+        path = f"/{base_path}/chat/completions" if base_path else "/chat/completions"
+        proxy = proxy_for(origin)
         self._preset = preset
         self._secrets = secrets
+        self._heads = {
+            name: request_head(origin, path, request_fields(secret), proxy) for name, (secret, _) in secrets.items()
+        }
         self._pool = Pool(dialer_for(origin))
 
     def endpoints(self, model: str, clocks: Clocks) -> tuple[Endpoint, ...]:
         return tuple(
             Endpoint(
-                name, weight, OpenAICompatible(self._pool, self._head(secret), secret, model, clocks, self._preset)
+                name,
+                weight,
+                OpenAICompatible(self._pool, self._heads[name], secret, model, clocks, self._preset),
             )
             for name, (secret, weight) in self._secrets.items()
         )
 
     def close(self) -> None:
         self._pool.close()
-
-    def _head(self, secret: str) -> bytes:
-        path = f"/{self._path}/chat/completions" if self._path else "/chat/completions"
-        return request_head(self._origin, path, request_fields(secret), proxy_for(self._origin))
