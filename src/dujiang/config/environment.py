@@ -44,6 +44,11 @@ def has_reference(text: str) -> bool:
     return _REFERENCE.search(text) is not None
 
 
+def names_in(text: str) -> list[str]:
+    """The variables that a text refers to."""
+    return [match["name"] for match in _REFERENCE.finditer(text)]
+
+
 def is_malformed(text: str) -> bool:
     """Whether something in `text` looks like a reference and is none."""
     return "${" in _REFERENCE.sub("", text)

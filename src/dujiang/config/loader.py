@@ -4,21 +4,13 @@ import importlib.resources
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
 
-import msgspec
-from msgspec import structs
-
-from dujiang.config.contradictions import contradictions
-from dujiang.config.environment import reference_problems as environment_problems
-from dujiang.config.problems import InvalidDocument, Problems
-from dujiang.config.references import known_names, reference_problems
-from dujiang.config.settings import Document, Sections
-from dujiang.config.shape import sound_part
+from dujiang.config.checked import Rules, check_tree
+from dujiang.config.entries import Tree
+from dujiang.config.problems import InvalidDocument
+from dujiang.config.settings import Document
 from dujiang.config.tree import MAX_BYTES, Format, format_of, read_tree
-from dujiang.config.upstreams import upstream_problems
 from dujiang.core.problem import Problem
-from dujiang.core.secret import read_secret
 from dujiang.providers.settings import KINDS
 
 
@@ -37,19 +29,7 @@ def read_document(
 
     Raises `InvalidDocument` with all that is wrong.
     """
-    tree = read_tree(text, format)
-    problems = Problems()
-    sections = _completed(_sections(tree, problems), tree)
-    for found in (
-        environment_problems(sections, environ),
-        upstream_problems(sections, known_kinds, environ),
-        reference_problems(sections, known_names(tree, sections)),
-        contradictions(sections),
-    ):
-        problems.extend(found)
-    problems.refuse_if_any()
-    declared = frozenset[str]() if text == default_text() else _declared(tree)
-    return Document(**structs.asdict(sections), declared=declared)
+    return check_tree(read_tree(text, format), rules(known_kinds, environ)).document
 
 
 def load(path: Path | None, environ: Mapping[str, str], known_kinds: frozenset[str] = KINDS) -> Document:
@@ -77,30 +57,10 @@ def _read(path: Path) -> bytes:
 
 
 @cache
-def _default_sections() -> Sections:
-    return _sections(read_tree(default_text(), "yaml"), Problems())
+def default_tree() -> Tree:
+    return read_tree(default_text(), "yaml")
 
 
-def _sections(tree: dict[str, Any], problems: Problems) -> Sections:
-    return msgspec.convert(sound_part(tree, Sections, problems), Sections, dec_hook=read_secret)
-
-
-def _completed(sections: Sections, tree: dict[str, Any]) -> Sections:
-    """`sections` with the default document's in place of those that a document needs and leaves out."""
-    absent = [name for name in ("roles", "scenes", "money") if name not in tree]
-    if "providers" not in tree and "models" not in tree:
-        absent += ["providers", "models"]
-    if not absent:
-        return sections
-    default = _default_sections()
-    return structs.replace(sections, **{name: getattr(default, name) for name in absent})
-
-
-def _declared(tree: dict[str, Any]) -> frozenset[str]:
-    below = {
-        f"{section}.{key}"
-        for section, content in tree.items()
-        if isinstance(content, dict)
-        for key in cast("dict[str, Any]", content)
-    }
-    return frozenset(tree) | below
+def rules(known_kinds: frozenset[str] = KINDS, environ: Mapping[str, str] | None = None) -> Rules:
+    """What every document is checked against in an environment."""
+    return Rules(known_kinds, environ, default_tree())

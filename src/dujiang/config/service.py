@@ -1,0 +1,244 @@
+"""The configuration of one process: the revision it works by, how it changes it, and how it follows others' changes."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Generic, Protocol, TypeVar
+
+from msgspec import Struct
+
+from dujiang.config.audit import Audit
+from dujiang.config.author import Author, require_no_grant, require_sections
+from dujiang.config.checked import Checked, Rules, check_tree, take_tree
+from dujiang.config.entries import NAMED, Key, Tree, entry_of, parts_of
+from dujiang.config.history import Change, History, StaleRevision
+from dujiang.config.merge import merged, sharing
+from dujiang.config.origins import Origins, require_privileges
+from dujiang.config.problems import InvalidDocument
+from dujiang.config.settings import Document
+from dujiang.config.unmask import Place, restored, sealed, secrets_of
+from dujiang.config.warnings import warnings
+from dujiang.core.binding import Binding
+from dujiang.core.errors import AppError, Forbidden, Unprocessable
+from dujiang.core.problem import Problem, at
+from dujiang.core.secret import Secret
+
+S = TypeVar("S")
+"""What a document is compiled into."""
+
+MAX_COMMENT_CHARACTERS = 1000
+MAX_ENTRIES = 100_000
+MAX_ENTRY_BYTES = 1024 * 1024
+"""Changes one by one must not build what no single document may be."""
+
+
+class Seal(Protocol):
+    """Stores a literal secret, and returns the reference that a document holds in its place."""
+
+    def __call__(self, value: Secret, binding: Binding, by: str) -> str: ...
+
+
+class Compile(Protocol[S]):
+    """Makes of a document what calls are served from, taking over from the one before what did not change.
+
+    Raises an `AppError` where that cannot be.
+    """
+
+    def __call__(self, document: Document, revision: int, before: S | None) -> S: ...
+
+
+class Live(Struct, Generic[S], frozen=True):
+    """A revision at work. `digests` has the entries that it consists of."""
+
+    revision: int
+    checked: Checked
+    digests: Mapping[Key, bytes]
+    snapshot: S
+
+
+class Proposal(Struct, frozen=True):
+    """A document that may become the revision after `parent`, and what it would change."""
+
+    parent: int
+    checked: Checked
+    digests: Mapping[Key, bytes]
+    changes: tuple[Change, ...]
+    warnings: tuple[Problem, ...]
+
+
+class Configuration(Generic[S]):
+    """Not for several threads at once: whoever owns it lets one do its work after the other. Every method blocks."""
+
+    def __init__(
+        self, history: History, audit: Audit, rules: Rules, origins: Origins, seal: Seal, compile: Compile[S]
+    ) -> None:
+        self._history = history
+        self._audit = audit
+        self._rules = rules
+        self._origins = origins
+        self._seal = seal
+        self._compile = compile
+        self._live: Live[S] | None = None
+
+    @property
+    def live(self) -> Live[S]:
+        """Raises `RuntimeError` before `load`."""
+        if self._live is None:
+            raise RuntimeError("the configuration is not loaded")
+        return self._live
+
+    def load(self) -> Live[S]:
+        """Take up the newest revision. Raises an `AppError` where it cannot be compiled."""
+        revision = self._history.head()
+        digests = self._history.digests(revision)
+        self._live = self._taken(revision, self._history.tree(revision), digests)
+        return self._live
+
+    def follow(self) -> Live[S] | None:
+        """Take up what another process made the newest revision; None where nothing is new.
+
+        Raises an `AppError` where it cannot be compiled: the one before stays at work.
+        """
+        revision = self._history.head()
+        live = self.live
+        if revision == live.revision:
+            return None
+        digests = self._history.digests(revision)
+        tree = sharing(self._history.tree(revision), live.checked.tree)
+        self._live = self._taken(revision, tree, digests)
+        return self._live
+
+    def put(self, tree: Tree, parent: int, author: Author, comment: str = "") -> Proposal:
+        """Make a whole document the next revision, and work by it. As `apply`."""
+        return self.apply(tree, parent, author, "put", comment)
+
+    def patch(self, patch: Tree, parent: int, author: Author, comment: str = "") -> Proposal:
+        """Make the newest revision with a JSON merge patch the next one. As `apply`."""
+        return self.apply(merged(self.live.checked.tree, patch), parent, author, "patch", comment)
+
+    def roll_back(self, revision: int, author: Author, comment: str = "") -> Proposal:
+        """Make an earlier revision the next one. Raises `NotFound`, and as `apply`.
+
+        What its providers may read and send was settled when it was made.
+        """
+        tree = self._history.tree(revision)
+        settled = take_tree(tree, self._rules)
+        shared = sharing(tree, self.live.checked.tree)
+        said = comment or f"back to revision {revision}"
+        return self.apply(shared, self.live.revision, author, "rollback", said, settled=settled)
+
+    def propose(self, tree: Tree, author: Author, settled: Checked | None = None) -> Proposal:
+        """What a document would change. Changes nothing.
+
+        Raises `InvalidDocument` with all that is wrong, `Forbidden` for what its author may not write.
+        """
+        live = self.live
+        before = live.checked
+        checked = check_tree(sharing(restored(tree, before.tree), before.tree), self._rules, before)
+        require_sections(author, before, checked)
+        require_no_grant(author, before, checked)
+        require_privileges(author, before, checked)
+        if not author.is_operator:
+            _refuse(tuple(self._origins.problems(settled or before, checked)))
+        digests, changes = self._changes(live, checked)
+        doubts = warnings(checked.document, self._rules.environ or {})
+        return Proposal(live.revision, checked, digests, changes, doubts)
+
+    def apply(
+        self, tree: Tree, parent: int, author: Author, action: str, comment: str, settled: Checked | None = None
+    ) -> Proposal:
+        """Check, compile and store a document as the revision after `parent`, and work by it: all of that or nothing.
+
+        A document that changes nothing makes no revision. Raises `StaleRevision`, and as `propose`. Whoever may not
+        write it leaves a row in the audit.
+        """
+        try:
+            if parent != self.live.revision:
+                self.follow()
+            if parent != self.live.revision:
+                raise StaleRevision(self.live.revision)
+            proposal = self.propose(tree, author, settled)
+            if not proposal.changes:
+                return proposal
+            return self._applied(self._sealed(proposal, author), author, action, comment)
+        except (Forbidden, Unprocessable) as error:
+            self._audit.add(author.name, action, "refused", _reason(error))
+            raise
+
+    def _applied(self, proposal: Proposal, author: Author, action: str, comment: str) -> Proposal:
+        live, revision = self.live, proposal.parent + 1
+        snapshot = self._compile(proposal.checked.document, revision, live.snapshot)
+        said = comment[:MAX_COMMENT_CHARACTERS]
+        self._history.append(proposal.parent, proposal.changes, author.name, said)
+        self._live = Live(revision, proposal.checked, proposal.digests, snapshot)
+        self._audit.add(author.name, action, "applied", f"revision {revision}")
+        return proposal
+
+    def _sealed(self, proposal: Proposal, author: Author) -> Proposal:
+        """The proposal with references in the place of literal secrets, which are stored now."""
+        document = proposal.checked.document
+
+        def seal(place: Place, text: str) -> str:
+            provider = document.providers.get(place.provider or "")
+            bound = self._origins.binding(provider) if provider else self._origins.alerts_binding(document.alerts)
+            return text if bound is None else self._seal(Secret(text), bound, author.name)
+
+        tree = sealed(proposal.checked.tree, seal)
+        if dict(secrets_of(tree)) == dict(secrets_of(proposal.checked.tree)):
+            return proposal
+        checked = take_tree(tree, self._rules, proposal.checked)
+        digests, changes = self._changes(self.live, checked)
+        return Proposal(proposal.parent, checked, digests, changes, proposal.warnings)
+
+    def _taken(self, revision: int, tree: Tree, digests: Mapping[Key, bytes]) -> Live[S]:
+        before = self._live
+        checked = take_tree(tree, self._rules, before.checked if before else None)
+        snapshot = self._compile(checked.document, revision, before.snapshot if before else None)
+        return Live(revision, checked, digests, snapshot)
+
+    def _changes(self, live: Live[S], checked: Checked) -> tuple[dict[Key, bytes], tuple[Change, ...]]:
+        """The entries of a document by digest, and how they differ from those at work."""
+        digests: dict[Key, bytes] = {}
+        put: list[Change] = []
+        for key, part, is_kept in _compared(checked.tree, live.checked.tree):
+            if is_kept and key in live.digests:
+                digests[key] = live.digests[key]
+                continue
+            entry = entry_of(part)
+            digests[key] = entry.digest
+            if live.digests.get(key) != entry.digest:
+                put.append(Change(key, entry))
+        _refuse(tuple(_excess(digests, put)))
+        return digests, (*put, *(Change(key, None) for key in live.digests if key not in digests))
+
+
+def _compared(tree: Tree, known: Tree) -> Iterator[tuple[Key, Any, bool]]:
+    """Every part of a document by key, and whether it is the known document's own."""
+    for section, content in tree.items():
+        before = known.get(section)
+        if section not in NAMED:
+            yield (section, ""), content, content is before
+            continue
+        yield (section, ""), {}, before is not None
+        for name, part in content.items():
+            is_kept = before is not None and before.get(name) is part
+            yield from ((key, each, is_kept) for key, each in parts_of(section, name, part))
+
+
+def _excess(digests: Mapping[Key, bytes], put: Sequence[Change]) -> Iterator[Problem]:
+    if len(digests) > MAX_ENTRIES:
+        yield Problem("", f"has more than {MAX_ENTRIES} names")
+    for change in put:
+        if change.entry is not None and len(change.entry.text) > MAX_ENTRY_BYTES:
+            section, name = change.key
+            yield Problem(at(section, name) if name else section, f"is larger than {MAX_ENTRY_BYTES} bytes")
+
+
+def _refuse(problems: tuple[Problem, ...]) -> None:
+    if problems:
+        raise InvalidDocument(problems)
+
+
+def _reason(error: AppError) -> str:
+    """What is told of a refusal: where, and why. Messages hold no values that are secret."""
+    if isinstance(error, InvalidDocument):
+        return "; ".join(map(str, error.problems[:10]))
+    return error.message
