@@ -11,7 +11,7 @@ from dujiang.chat.tasks import OpenCalls
 from dujiang.config.settings import DeclaredModel, DeclaredTarget, Document
 from dujiang.core.call import Caller, Rights
 from dujiang.core.chat import Usage
-from dujiang.core.errors import AppError, Misconfigured, NotBuilt
+from dujiang.core.errors import AppError, Misconfigured
 from dujiang.core.money import Cost, Price
 from dujiang.core.protocols import Handler
 from dujiang.core.settings import ContentPolicy
@@ -21,6 +21,7 @@ from dujiang.identity.roles import RightsTable, compile_roles
 from dujiang.identity.settings import AppSettings
 from dujiang.identity.stage import admit, authorise
 from dujiang.providers.clocks import Clocks
+from dujiang.providers.credentials import Reveal
 from dujiang.providers.local import Embedded
 from dujiang.providers.service import Service
 from dujiang.providers.services import open_services
@@ -115,12 +116,16 @@ def compile_snapshot(
     *,
     revision: int,
     expand: Callable[[str], str],
+    reveal: Reveal,
     embedded: Mapping[str, Embedded],
     metrics: Metrics,
     journal: Journal,
 ) -> Snapshot:
-    """Compile a document. Its services open no connection before the first call."""
-    services = open_services(document.providers, expand, embedded)
+    """Compile a document. Its services open no connection before the first call.
+
+    A stored secret that cannot be revealed leaves its credential unused, which health tells.
+    """
+    services = open_services(document.providers, expand, reveal, embedded)
     prices = {name: model.price for name, model in document.models.items()}
     book = compile_prices(prices, document.money, revision, bundled_catalogue())
     models = {name: _compile_model(name, model, document, services, book) for name, model in document.models.items()}
@@ -182,8 +187,6 @@ def _missing(name: str, absent: list[Service]) -> AppError:
     """Why a model without targets cannot be asked."""
     reasons = " ".join(dict.fromkeys(service.missing for service in absent))
     message = f"The model {name} cannot be asked. {reasons}"
-    if absent and all(service.is_unbuilt for service in absent):
-        return NotBuilt(message, param="model")
     return Misconfigured(message, reason="no_usable_target", param="model")
 
 

@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
@@ -34,6 +34,7 @@ from dujiang.records.retention import drop_before, drop_content_before, first_ke
 from dujiang.records.settings import RecordSettings
 from dujiang.records.sink import SqliteSink
 from dujiang.storage.database import connect
+from dujiang.storage.secret_key import make_key_file, open_keychain
 from dujiang.telemetry.logging import LogFormat
 
 _RESTART_MIN_S, _RESTART_MAX_S = 0.2, 10.0
@@ -46,13 +47,16 @@ _log = logging.getLogger(__name__)
 
 
 class ServeSettings(Struct, frozen=True):
-    """How `dujiang serve` was told to run. `document` is the text of the configuration."""
+    """How `dujiang serve` was told to run. `document` is the text of the configuration; `environ` are the variables of
+    this process and its workers, where the key of stored secrets is, too.
+    """
 
     host: str
     port: int
     data_dir: Path
     document: bytes
     database_url: str
+    environ: Mapping[str, str]
     admin_key: str | None = None
     drain_s: float = 30.0
     body_limit_bytes: int = 16 * 1024 * 1024
@@ -77,7 +81,16 @@ def supervise(settings: ServeSettings, document: Document, on_started: Callable[
         with connect(settings.database_url) as database:
             prepare(database)
             admin_key = ensure_admin(database, settings.admin_key)
+        _prepare_secret_key(settings.data_dir, settings.environ)
         asyncio.run(_serve(settings, document, listener, admin_key, on_started))
+
+
+def _prepare_secret_key(data_dir: Path, environ: Mapping[str, str]) -> None:
+    """Leave a usable key of stored secrets. Raises `Misconfigured`, saying what is wrong with the one that is given."""
+    made = make_key_file(data_dir, environ)
+    if made is not None:
+        _log.info("made %s, the key of stored secrets: without a copy of it they are lost with this directory", made)
+    open_keychain(data_dir, environ)
 
 
 async def _serve(
@@ -111,7 +124,7 @@ async def _serve(
             has_open_metrics=settings.has_open_metrics,
             log_format=settings.log_format,
         )
-        worker = Worker(orders)
+        worker = Worker(orders, settings.environ)
         await worker.start()
         host, port = listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
@@ -130,8 +143,9 @@ async def _serve(
 class Worker:
     """The worker process: started, restarted with growing delay when it dies, stopped by SIGTERM."""
 
-    def __init__(self, orders: Orders) -> None:
+    def __init__(self, orders: Orders, environ: Mapping[str, str]) -> None:
         self._orders = orders
+        self._environ = environ
         self._process: Process | None = None
 
     async def start(self) -> None:
@@ -142,6 +156,7 @@ class Worker:
             "dujiang.worker",
             stdin=PIPE,
             stdout=PIPE,
+            env=self._environ,
             pass_fds=(self._orders.listener,),
             start_new_session=True,
         )

@@ -32,6 +32,8 @@ from dujiang.records.settings import RecordSettings
 from dujiang.runtime import Runtime, compile_snapshot
 from dujiang.server.listener import Server
 from dujiang.storage.database import Database, connect
+from dujiang.storage.secret_key import open_keychain
+from dujiang.storage.secrets import SecretStore
 from dujiang.telemetry.logging import configure_logging
 from dujiang.telemetry.metrics import Metrics
 
@@ -59,11 +61,13 @@ def open_runtime(orders: Orders, database: Database) -> Runtime:
     database.require_schema()
     document = read_document(orders.document)
     metrics = Metrics()
-    journal = _open_journal(Path(orders.data_dir), document.records)
+    data_dir = Path(orders.data_dir)
+    journal = _open_journal(data_dir, document.records)
     snapshot = compile_snapshot(
         document,
         revision=1,
         expand=lambda text: expand(text, os.environ),
+        reveal=SecretStore(database, open_keychain(data_dir, os.environ)).reveal,
         embedded=orders.embedded,
         metrics=metrics,
         journal=journal,
@@ -74,7 +78,7 @@ def open_runtime(orders: Orders, database: Database) -> Runtime:
         metrics,
         database=database,
         journal=journal,
-        records=SqliteRecords(Path(orders.data_dir) / RECORDS),
+        records=SqliteRecords(data_dir / RECORDS),
         not_in_effect=not_in_effect(document),
         has_open_metrics=orders.has_open_metrics,
         body_limit_bytes=orders.body_limit_bytes,

@@ -88,6 +88,8 @@ def _providers(runtime: Runtime) -> dict[str, dict[str, TargetHealth]]:
             if known is None or _ORDER.index(target.state) < _ORDER.index(known.state):
                 targets[target.name] = TargetHealth(state=target.state, since=target.since, reason=target.reason)
     for name, service in snapshot.services.items():
+        for credential, reason in service.unusable.items():
+            found[name][f"credentials.{credential}"] = TargetHealth(state="unconfigured", since=None, reason=reason)
         if service.missing:
             found[name]["*"] = TargetHealth(state="unconfigured", since=None, reason=service.missing)
     return found

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from dujiang import __version__
-from dujiang.cli import keys, models
+from dujiang.cli import keys, models, secrets
 from dujiang.cli.check import check
 from dujiang.cli.emulator import emulator
 from dujiang.cli.migrate import migrate
@@ -22,6 +22,7 @@ for command in (serve, check, migrate, emulator):
     app.command()(command)
 app.add_typer(keys.app)
 app.add_typer(models.app)
+app.add_typer(secrets.app)
 
 
 def _show_version(is_asked: bool) -> None:

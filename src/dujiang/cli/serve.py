@@ -10,8 +10,9 @@ from rich.console import Console
 from dujiang.cli.database import DEFAULT_DATA_DIR, DatabaseUrl, DataDir
 from dujiang.config.loader import default_text, read_document
 from dujiang.config.problems import InvalidDocument
-from dujiang.core.errors import AppError, Misconfigured, NotBuilt
+from dujiang.core.errors import AppError, NotBuilt
 from dujiang.storage.database import sqlite_url
+from dujiang.storage.secret_key import VARIABLE as SECRET_KEY
 from dujiang.supervisor import ServeSettings, Started, supervise
 from dujiang.telemetry.logging import configure_logging
 
@@ -42,7 +43,11 @@ AdminKey = Annotated[
 ]
 SecretKey = Annotated[
     str | None,
-    typer.Option(envvar="DUJIANG_SECRET_KEY", help="What stored secrets are encrypted with: 32 characters or more."),
+    typer.Option(
+        envvar=SECRET_KEY,
+        help="What stored secrets are encrypted with: 32 characters or more. Without it, a file in the data directory. "
+        "Prefer the variable: other users of the machine can see a process's arguments.",
+    ),
 ]
 DrainSeconds = Annotated[
     float, typer.Option(envvar="DUJIANG_DRAIN_S", min=0, max=3600, help="Seconds that answers get at SIGTERM.")
@@ -56,8 +61,6 @@ OpenMetrics = Annotated[
 LogForm = Annotated[
     Literal["text", "json"], typer.Option(envvar="DUJIANG_LOG_FORMAT", help="`text` for people, `json` for machines.")
 ]
-
-_MIN_SECRET_CHARACTERS = 32
 
 _out = Console(highlight=False, markup=False, soft_wrap=True)
 _err = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
@@ -85,7 +88,7 @@ def serve(
     """
     configure_logging(log_format)
     try:
-        _refuse_unbuilt(workers, redis_url, secret_key)
+        _refuse_unbuilt(workers, redis_url)
         text = config.read_bytes() if config else default_text()
         settings = ServeSettings(
             host=host,
@@ -93,6 +96,7 @@ def serve(
             data_dir=data_dir,
             document=text,
             database_url=database_url or sqlite_url(data_dir),
+            environ=os.environ if secret_key is None else {**os.environ, SECRET_KEY: secret_key},
             admin_key=admin_key,
             drain_s=drain_s,
             body_limit_bytes=body_limit_bytes,
@@ -110,17 +114,13 @@ def serve(
         raise typer.Exit(1) from None
 
 
-def _refuse_unbuilt(workers: int, redis_url: str | None, secret_key: str | None) -> None:
+def _refuse_unbuilt(workers: int, redis_url: str | None) -> None:
     if os.environ.get("DUJIANG_TRUSTED_PROXIES"):
         raise NotBuilt("Trusted proxies are not built yet: unset DUJIANG_TRUSTED_PROXIES.")
     if redis_url:
         raise NotBuilt("Redis is not built yet: unset DUJIANG_REDIS_URL.")
     if workers > 1:
         raise NotBuilt("More than one worker needs Redis, which is not built yet: use `--workers 1`.")
-    if secret_key is not None and len(secret_key) < _MIN_SECRET_CHARACTERS:
-        raise Misconfigured(
-            f"DUJIANG_SECRET_KEY needs {_MIN_SECRET_CHARACTERS} characters or more; `openssl rand -hex 32` makes one."
-        )
 
 
 def _announce(started: Started) -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from dujiang.config.environment import STORED, expandable
 from dujiang.config.settings import Document
 from dujiang.core.problem import at
 from dujiang.core.settings import Limits
@@ -42,9 +41,7 @@ def _unheeded(document: Document) -> Iterator[str]:
 
 def _in_providers(document: Document) -> Iterator[str]:
     for name, provider in document.providers.items():
-        path = at("providers", name)
-        yield from _in_limits(provider.limits, path)
-    yield from (path for path, text in expandable(document) if STORED.fullmatch(text))
+        yield from _in_limits(provider.limits, at("providers", name))
 
 
 def _in_models(document: Document) -> Iterator[str]:

@@ -5,13 +5,10 @@ from collections.abc import Iterator, Mapping
 
 from dujiang.config.settings import Sections
 from dujiang.core.problem import Problem, at
-from dujiang.core.secret import MASK, Secret
+from dujiang.core.secret import MASK, SEALED, Secret, stored_name
 
 RESERVED = "DUJIANG_"
 """Dujiang's own variables hold its keys: no document may read them."""
-
-STORED = re.compile(r"secret:(?P<name>\w[\w.-]*)")
-"""A secret that is a reference to the table of encrypted secrets."""
 
 _REFERENCE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<fallback>:-(?P<default>[^{}]*))?\}")
 
@@ -79,9 +76,15 @@ def reference_problems(sections: Sections, environ: Mapping[str, str] | None) ->
 
 
 def shown(secret: Secret) -> str:
-    """How a secret is printed: references as they were written, without their default, and `***` for all else."""
+    """How a secret is printed: references as they were written, without their default, and `***` for all else.
+
+    One to a sealed secret stands for a literal, and is printed like one.
+    """
     text = secret.reveal()
-    if not text or STORED.fullmatch(text):
+    stored = stored_name(text)
+    if stored is not None:
+        return MASK if stored.startswith(SEALED) else text
+    if not text:
         return text
     match = _REFERENCE.fullmatch(text)
     if match is None:

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+from msgspec import Struct
+
 from dujiang.core.errors import Unprocessable
 from dujiang.core.problem import Problem
 
@@ -16,6 +18,13 @@ class InvalidDocument(Unprocessable):
         count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
         super().__init__(f"The configuration document has {count}: {'; '.join(map(str, problems[:3]))}.")
         self.problems = problems
+
+
+class Findings(Struct, frozen=True):
+    """What a check of a sound document against the world outside finds: what refuses it, and what does not."""
+
+    problems: tuple[Problem, ...] = ()
+    warnings: tuple[Problem, ...] = ()
 
 
 class Problems:

@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
-from dujiang.config.environment import STORED, UnresolvedReference, expand, has_reference, is_malformed
+from dujiang.config.environment import UnresolvedReference, expand, has_reference, is_malformed
 from dujiang.config.scalars import nearest
 from dujiang.config.settings import AlertSettings, Sections
 from dujiang.core.problem import Problem, at
-from dujiang.core.secret import Secret
+from dujiang.core.secret import Secret, stored_name
 from dujiang.providers.address import check_base_url, refuse_address, split_url
 from dujiang.providers.ernie.credentials import WrongCredential, read_credential
 from dujiang.providers.settings import CredentialSettings, ProviderSettings
@@ -37,13 +37,20 @@ def usable_credentials(provider: ProviderSettings, environ: Mapping[str, str]) -
 
 
 def is_configured(provider: ProviderSettings, environ: Mapping[str, str]) -> bool:
-    """Whether a provider can be called: it wants no credential, or has one that can be sent."""
-    return not provider.credentials or bool(usable_credentials(provider, environ))
+    """Whether a provider can be called as far as the environment tells: it wants no credential, or has one that can
+    be sent, or one that is stored.
+    """
+    has_stored = any(stored_name(each.secret.reveal()) for each in provider.credentials)
+    return not provider.credentials or has_stored or bool(usable_credentials(provider, environ))
 
 
 def _resolved(text: str, environ: Environ) -> str | None:
-    """The text that is sent; None where it is not known: a stored secret, a reference that leads nowhere."""
-    if STORED.fullmatch(text) or is_malformed(text) or (environ is None and has_reference(text)):
+    """The secret that is sent; None where it is not known: a stored one, a reference that leads nowhere."""
+    return None if stored_name(text) else _expanded(text, environ)
+
+
+def _expanded(text: str, environ: Environ) -> str | None:
+    if is_malformed(text) or (environ is None and has_reference(text)):
         return None
     try:
         return expand(text, environ or {})
@@ -74,9 +81,7 @@ def _remote_problems(provider: ProviderSettings, environ: Environ) -> Iterator[P
 
 
 def _address_problems(provider: ProviderSettings, environ: Environ) -> Iterator[Problem]:
-    url = _resolved(provider.base_url, environ)
-    if url is None:
-        return
+    url = _expanded(provider.base_url, environ)
     if not url:
         return
     try:
@@ -102,7 +107,7 @@ def _bad_credential(kind: str, text: str | None) -> str | None:
 
 
 def _alert_problems(alerts: AlertSettings, environ: Environ) -> Iterator[Problem]:
-    url = _resolved(alerts.url, environ)
+    url = _expanded(alerts.url, environ)
     if not url:
         return
     try:

@@ -1,9 +1,16 @@
 """A text that must not be seen: keys of providers, signing secrets."""
 
 import hmac
+import re
 from typing import Any, NoReturn
 
 MASK = "***"
+
+STORED = re.compile(r"secret:(?P<name>\w[\w.-]*)")
+"""A secret that is a reference to the table of encrypted secrets."""
+
+SEALED = "sealed-"
+"""How the names of stored secrets begin that stand in the place of a literal one."""
 
 
 class Secret:
@@ -34,6 +41,12 @@ class Secret:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a secret is not pickled")
+
+
+def stored_name(text: str) -> str | None:
+    """The name in `secret:NAME`, None for any other text."""
+    match = STORED.fullmatch(text)
+    return match["name"] if match else None
 
 
 def read_secret(type_: type[Any], value: Any) -> Secret:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection, insert, select, update
 
 from dujiang.core.errors import Misconfigured
+from dujiang.core.strength import weakness
 from dujiang.identity.keys import Key, hash_secret, key_of, new_row, new_secret
 from dujiang.identity.roles import ADMIN_APP, ADMIN_ROLE
 from dujiang.identity.tables import keys
@@ -13,9 +14,6 @@ from dujiang.storage.database import Database
 VARIABLE = "DUJIANG_ADMIN_KEY"
 MIN_CHARACTERS = 24
 MAX_CHARACTERS = 512
-MIN_DIFFERENT_CHARACTERS = 5
-
-_EXAMPLES = ("changeme", "changethis", "replaceme", "example", "placeholder", "password", "youradminkey", "yourkey")
 
 
 def ensure_admin(database: Database, given: str | None) -> str | None:
@@ -40,18 +38,9 @@ def ensure_admin(database: Database, given: str | None) -> str | None:
 
 def _require_strong(secret: str) -> None:
     """A person chose this secret, so it is judged; the message never repeats it."""
-    plain = "".join(filter(str.isalnum, secret)).lower()
-    if len(secret) < MIN_CHARACTERS or len(secret) > MAX_CHARACTERS:
-        fault = f"must have {MIN_CHARACTERS} to {MAX_CHARACTERS} characters"
-    elif not all("!" <= character <= "~" for character in secret):
-        fault = "may hold only printable ASCII characters and no spaces, because it travels in a header"
-    elif len(set(secret)) < MIN_DIFFERENT_CHARACTERS:
-        fault = "repeats a few characters: anybody could guess it"
-    elif any(example in plain for example in _EXAMPLES):
-        fault = "looks like an example value from a document"
-    else:
-        return
-    raise Misconfigured(f"{VARIABLE} {fault}. Make one with `openssl rand -hex 24`, or unset it.", param=VARIABLE)
+    fault = weakness(secret, least=MIN_CHARACTERS, most=MAX_CHARACTERS)
+    if fault:
+        raise Misconfigured(f"{VARIABLE} {fault}. Make one with `openssl rand -hex 24`, or unset it.", param=VARIABLE)
 
 
 def _place(connection: Connection, secret: str) -> None:

@@ -31,6 +31,16 @@ _METADATA_NETWORKS = (
     ip_network("192.0.0.192/32"),  # Oracle
     ip_network("fd00:ec2::/32"),  # AWS
 )
+_OTHER_NETWORKS = (  # that lead nowhere public, and that some releases of Python take for global
+    ip_network("192.0.0.0/24"),  # protocol assignments, RFC 6890
+    ip_network("192.88.99.0/24"),  # relays of 6to4, RFC 7526
+    ip_network("64:ff9b:1::/48"),  # a network's own NAT64, RFC 8215: what it leads to cannot be read from it
+    ip_network("::ffff:0:0:0/96"),  # translated IPv4, RFC 2765
+    ip_network("100::/64"),  # discarded, RFC 6666
+    ip_network("2001:db8::/32"),  # documentation, RFC 3849
+    ip_network("3fff::/20"),  # documentation, RFC 9637
+    ip_network("5f00::/16"),  # segment routing, RFC 9602
+)
 _LOOPBACK_NAMES = frozenset({"localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback"})
 _NAT64 = ip_network("64:ff9b::/96")
 
@@ -49,11 +59,14 @@ def split_url(url: str) -> SplitResult:
     if "@" in parts.netloc:
         raise ValueError("must not hold a user name or password")
     _check_port(parts)
-    host = parts.hostname or ""
-    address = _literal(host, is_bracketed="[" in parts.netloc)
-    if host in _METADATA_NAMES or (address is not None and is_metadata(address)):
-        raise ValueError("is the address of a cloud's metadata service")
+    _refuse_metadata(parts.hostname or "", is_bracketed="[" in parts.netloc)
     return parts
+
+
+def host_of(parts: SplitResult) -> str:
+    """The host of what `split_url` took, in the one form that every spelling of it has; brackets around IPv6."""
+    host = parts.hostname or ""
+    return f"[{IPv6Address(host)}]" if ":" in host else host
 
 
 def check_base_url(url: str) -> None:
@@ -69,10 +82,22 @@ def refuse_address(url: str) -> None:
     A name may still resolve to one: whoever connects asks `is_forbidden` again.
     """
     check_base_url(url)
-    host = urlsplit(url).hostname or ""
-    address = _literal(host, is_bracketed=":" in host)
-    if host in _LOOPBACK_NAMES or host.endswith(".localhost") or (address is not None and is_forbidden(address)):
+    refuse_host(urlsplit(url).hostname or "", may_be_private=False)
+
+
+def refuse_host(host: str, *, may_be_private: bool) -> None:
+    """Raises `ValueError` for a host, without brackets, that by its looks alone is one of metadata, no proper host, or
+    in a private network where it may not be.
+    """
+    address = _refuse_metadata(host, is_bracketed=":" in host)
+    is_loopback = host in _LOOPBACK_NAMES or host.endswith(".localhost")
+    if not may_be_private and (is_loopback or (address is not None and is_forbidden(address))):
         raise ValueError("is in a private network; if that is meant, set `allow_private_network: true`")
+
+
+def is_name(host: str) -> bool:
+    """Whether a host, without brackets, has to be resolved."""
+    return ":" not in host and not _NUMBER.fullmatch(host.rpartition(".")[2])
 
 
 def is_forbidden(address: Address) -> bool:
@@ -82,7 +107,7 @@ def is_forbidden(address: Address) -> bool:
         return True
     if isinstance(inner, IPv6Address) and inner.is_site_local:
         return True
-    return not inner.is_global
+    return not inner.is_global or any(inner in network for network in _OTHER_NETWORKS)
 
 
 def is_metadata(address: Address) -> bool:
@@ -98,6 +123,14 @@ def _unwrapped(address: Address) -> Address:
         return IPv4Address(int(address) & 0xFFFF_FFFF)
     teredo = address.teredo
     return address.ipv4_mapped or address.sixtofour or (teredo[1] if teredo else address)
+
+
+def _refuse_metadata(host: str, *, is_bracketed: bool) -> Address | None:
+    """The IP address that a host spells out, None for a name."""
+    address = _literal(host, is_bracketed=is_bracketed)
+    if host in _METADATA_NAMES or (address is not None and is_metadata(address)):
+        raise ValueError("is the address of a cloud's metadata service")
+    return address
 
 
 def _literal(host: str, *, is_bracketed: bool) -> Address | None:

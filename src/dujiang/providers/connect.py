@@ -2,8 +2,6 @@
 
 import asyncio
 import base64
-import ipaddress
-import socket
 import ssl
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
@@ -13,7 +11,8 @@ from urllib.request import proxy_bypass_environment as bypasses_proxy  # pyright
 from msgspec import Struct
 
 from dujiang.core.errors import Misconfigured
-from dujiang.providers.address import is_forbidden, is_metadata
+from dujiang.providers.address import Address, is_forbidden, is_metadata, refuse_host
+from dujiang.providers.resolve import Resolver, SystemResolver
 
 _TUNNEL_HEAD_BYTES = 16 * 1024
 
@@ -78,28 +77,30 @@ def proxy_for(origin: Origin) -> Proxy | None:
     return Proxy(url.hostname, url.port or 80, authorization)
 
 
-class DirectDialer:
-    """Connects to the origin itself. Addresses are checked here again, since names may change their answer."""
+def forbidden_addresses(origin: Origin, found: tuple[Address, ...]) -> tuple[Address, ...]:
+    """Those of an origin's addresses that nobody may connect to for it."""
+    is_refused = is_metadata if origin.allow_private_network else is_forbidden
+    return tuple(address for address in found if is_refused(address))
 
-    def __init__(self, origin: Origin, tls: ssl.SSLContext | None) -> None:
+
+class DirectDialer:
+    """Connects to the origin itself: to an address that was resolved and judged a moment ago, never by the name again,
+    which may have changed its answer.
+    """
+
+    def __init__(self, origin: Origin, tls: ssl.SSLContext | None, resolver: Resolver | None = None) -> None:
         self._origin = origin
         self._tls = tls
+        self._resolver = resolver or SystemResolver()
 
     async def connect(self, protocol: asyncio.Protocol) -> None:
         loop = asyncio.get_running_loop()
-        origin = self._origin
-        found = await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
-        is_refused = is_metadata if origin.allow_private_network else is_forbidden
-        addresses = [address for info in found if not is_refused(ipaddress.ip_address(address := str(info[4][0])))]
-        if not addresses:
-            raise Misconfigured(
-                f"{origin.host} is in a private network; the provider needs `allow_private_network: true`."
-            )
-        name = origin.host if self._tls else None
+        addresses = await self._addresses()
+        name = self._origin.host if self._tls else None
         for n, address in enumerate(addresses, start=1):
             try:
                 await loop.create_connection(
-                    lambda: protocol, address, origin.port, ssl=self._tls, server_hostname=name
+                    lambda: protocol, str(address), self._origin.port, ssl=self._tls, server_hostname=name
                 )
             except OSError:
                 if n == len(addresses):
@@ -107,9 +108,32 @@ class DirectDialer:
             else:
                 return
 
+    async def _addresses(self) -> list[Address]:
+        origin = self._origin
+        _refuse_by_looks(origin)
+        found = await self._resolver.resolve(origin.host, origin.port)
+        refused = forbidden_addresses(origin, found)
+        allowed = [address for address in found if address not in refused]
+        if allowed:
+            return allowed
+        if not refused:
+            raise OSError("the name has no address")
+        if origin.allow_private_network:
+            raise Misconfigured(f"{origin.host} leads to a cloud's metadata service.")
+        raise Misconfigured(f"{origin.host} is in a private network; the provider needs `allow_private_network: true`.")
+
+
+def _refuse_by_looks(origin: Origin) -> None:
+    try:
+        refuse_host(origin.host, may_be_private=origin.allow_private_network)
+    except ValueError as error:
+        raise Misconfigured(f"{origin.host} {error}.") from None
+
 
 class TunnelDialer:
-    """Connects to a TLS origin through a proxy's `CONNECT` (RFC 9110 §9.3.6)."""
+    """Connects to a TLS origin through a proxy's `CONNECT` (RFC 9110 §9.3.6). The proxy resolves the name, so the
+    origin is judged by its looks alone.
+    """
 
     def __init__(self, origin: Origin, proxy: Proxy, tls: ssl.SSLContext) -> None:
         self._origin = origin
@@ -118,6 +142,7 @@ class TunnelDialer:
 
     async def connect(self, protocol: asyncio.Protocol) -> None:
         loop = asyncio.get_running_loop()
+        _refuse_by_looks(self._origin)
         tunnel = _Tunnel(loop)
         transport, _ = await loop.create_connection(lambda: tunnel, self._proxy.host, self._proxy.port)
         try:
@@ -137,13 +162,17 @@ class TunnelDialer:
 
 
 class ForwardDialer:
-    """Connects to a proxy that forwards plain HTTP; requests then carry the absolute form of their target."""
+    """Connects to a proxy that forwards plain HTTP; requests then carry the absolute form of their target. The proxy
+    resolves the name, so the origin is judged by its looks alone.
+    """
 
-    def __init__(self, proxy: Proxy) -> None:
+    def __init__(self, origin: Origin, proxy: Proxy) -> None:
+        self._origin = origin
         self._proxy = proxy
 
     async def connect(self, protocol: asyncio.Protocol) -> None:
         loop = asyncio.get_running_loop()
+        _refuse_by_looks(self._origin)
         await loop.create_connection(lambda: protocol, self._proxy.host, self._proxy.port)
 
 
@@ -176,7 +205,7 @@ def dialer_for(origin: Origin) -> Dialer:
     """How to reach an origin from this process's environment. TLS is always verified against the system's roots."""
     proxy = proxy_for(origin)
     if origin.scheme == "http":
-        return ForwardDialer(proxy) if proxy else DirectDialer(origin, None)
+        return ForwardDialer(origin, proxy) if proxy else DirectDialer(origin, None)
     tls = ssl.create_default_context()
     tls.set_alpn_protocols(["http/1.1"])
     return TunnelDialer(origin, proxy, tls) if proxy else DirectDialer(origin, tls)

@@ -1,5 +1,7 @@
 """What a compiled provider offers: ways to ask for a model."""
 
+from collections.abc import Mapping
+
 from msgspec import Struct
 
 from dujiang import __version__
@@ -18,13 +20,13 @@ class Endpoint(Struct, frozen=True):
 class Service:
     """One provider. `missing` says what an operator must do before it can be asked; it is then never asked.
 
-    `is_unbuilt` tells that nothing can be done: this release does not have what the document declares.
+    `unusable` tells of each credential that cannot be sent why, by its name; the others are used.
     """
 
-    def __init__(self, name: str, missing: str = "", *, is_unbuilt: bool = False) -> None:
+    def __init__(self, name: str, missing: str = "") -> None:
         self.name = name
         self.missing = missing
-        self.is_unbuilt = is_unbuilt
+        self.unusable: Mapping[str, str] = {}
 
     def endpoints(self, model: str, clocks: Clocks) -> tuple[Endpoint, ...]:
         """The ways to ask for a vendor's model."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from dujiang.providers.connect import origin_of
+from dujiang.providers.credentials import Reveal, Sendable, sendable_credentials
 from dujiang.providers.embedded.cache import explain_missing
 from dujiang.providers.ernie.credentials import WrongCredential
 from dujiang.providers.ernie.service import ErnieService
@@ -14,42 +15,47 @@ from dujiang.providers.settings import ProviderSettings
 
 
 def open_services(
-    providers: Mapping[str, ProviderSettings], expand: Callable[[str], str], embedded: Mapping[str, Embedded]
+    providers: Mapping[str, ProviderSettings],
+    expand: Callable[[str], str],
+    reveal: Reveal,
+    embedded: Mapping[str, Embedded],
 ) -> dict[str, Service]:
-    """Compile every provider. `expand` replaces `${NAME}`; `embedded` tells where embedded models listen."""
-    return {name: _open(name, settings, expand, embedded.get(name)) for name, settings in providers.items()}
+    """Compile every provider. `expand` replaces `${NAME}`, `reveal` gives stored secrets, `embedded` tells where
+    embedded models listen.
+    """
+    return {name: _open(name, settings, expand, reveal, embedded.get(name)) for name, settings in providers.items()}
 
 
-def _open(name: str, settings: ProviderSettings, expand: Callable[[str], str], embedded: Embedded | None) -> Service:
+def _open(
+    name: str, settings: ProviderSettings, expand: Callable[[str], str], reveal: Reveal, embedded: Embedded | None
+) -> Service:
     if settings.kind == "local":
         if embedded is None:
             return Service(name, explain_missing(settings.model_file or "default"))
         return EmbeddedService(name, embedded)
-    secrets = {
-        credential.name: (secret, credential.weight)
-        for credential in settings.credentials
-        if (secret := expand(credential.secret.reveal()))
-    }
-    if not secrets and (settings.credentials or settings.kind == "ernie"):
-        return Service(name, f"The provider {name} has no credential: give it one in `providers.{name}.credentials`.")
-    if any(secret.startswith("secret:") for secret, _ in secrets.values()):
-        return Service(
-            name, f"The provider {name} uses a `secret:` reference, which is not built yet.", is_unbuilt=True
-        )
     address = expand(settings.base_url).rstrip("/")
-    return _open_remote(name, settings, address, secrets)
+    found = sendable_credentials(settings, address, expand, reveal)
+    service = _open_remote(name, settings, address, found)
+    service.unusable = found.unusable
+    return service
 
 
-def _open_remote(
-    name: str, settings: ProviderSettings, address: str, secrets: Mapping[str, tuple[str, float]]
-) -> Service:
+def _open_remote(name: str, settings: ProviderSettings, address: str, found: Sendable) -> Service:
+    if not found.secrets and (settings.credentials or settings.kind == "ernie"):
+        return Service(name, _nothing_to_send(name, found.unusable))
     may_be_private = settings.allow_private_network
     if settings.kind == "ernie":
         try:
-            return ErnieService(name, address, secrets, may_be_private=may_be_private)
+            return ErnieService(name, address, found.secrets, may_be_private=may_be_private)
         except WrongCredential as error:
             return Service(name, f"The credential of the provider {name} is of the wrong kind. {error}")
     preset = PRESETS[settings.kind]
     base_url = address or preset.base_url
     origin = origin_of(base_url, allow_private_network=may_be_private or (preset.is_self_hosted and not address))
-    return RemoteService(name, base_url, origin, preset, secrets or {"": ("", 1.0)})
+    return RemoteService(name, base_url, origin, preset, found.secrets or {"": ("", 1.0)})
+
+
+def _nothing_to_send(name: str, unusable: Mapping[str, str]) -> str:
+    if unusable:
+        return f"The provider {name} has no usable credential. {' '.join(dict.fromkeys(unusable.values()))}"
+    return f"The provider {name} has no credential: give it one in `providers.{name}.credentials`."

@@ -348,7 +348,7 @@ def test_nobody_at_the_proxys_address_is_unavailable() -> None:
         with pytest.raises(Unavailable):
             await ask(Pool(dialer))
         with pytest.raises(Unavailable):
-            await ask(Pool(ForwardDialer(Proxy("a..b", 1))))
+            await ask(Pool(ForwardDialer(Origin("http", NAME, 80), Proxy("a..b", 1))))
 
     run(main)
 
