@@ -7,12 +7,11 @@ from dujiang.telemetry.logging import LogFormat
 
 
 class Orders(Struct, frozen=True):
-    """`document` is the text of the configuration; `listener` an inherited descriptor; `embedded` where the models of
-    `local` providers listen. It goes through a pipe, since it holds keys.
+    """`listener` is an inherited descriptor, `embedded` where the models of `local` providers listen. It goes through a
+    pipe, since it holds keys.
     """
 
     listener: int
-    document: bytes
     database_url: str
     data_dir: str
     embedded: dict[str, Embedded]

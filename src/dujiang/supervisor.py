@@ -18,8 +18,9 @@ import msgspec
 from msgspec import Struct
 
 from dujiang.config.effect import not_in_effect
+from dujiang.config.opening import Given, begin, compile_nothing, open_configuration
 from dujiang.config.settings import Document
-from dujiang.core.errors import Misconfigured
+from dujiang.core.errors import AppError, Misconfigured
 from dujiang.identity.admin_key import ensure_admin
 from dujiang.migrations import prepare
 from dujiang.orders import Orders
@@ -35,6 +36,7 @@ from dujiang.records.settings import RecordSettings
 from dujiang.records.sink import SqliteSink
 from dujiang.storage.database import connect
 from dujiang.storage.secret_key import make_key_file, open_keychain
+from dujiang.storage.secrets import SecretStore
 from dujiang.telemetry.logging import LogFormat
 
 _RESTART_MIN_S, _RESTART_MAX_S = 0.2, 10.0
@@ -47,14 +49,13 @@ _log = logging.getLogger(__name__)
 
 
 class ServeSettings(Struct, frozen=True):
-    """How `dujiang serve` was told to run. `document` is the text of the configuration; `environ` are the variables of
-    this process and its workers, where the key of stored secrets is, too.
+    """How `dujiang serve` was told to run. `environ` are the variables of this process and its workers, where the key
+    of stored secrets is, too.
     """
 
     host: str
     port: int
     data_dir: Path
-    document: bytes
     database_url: str
     environ: Mapping[str, str]
     admin_key: str | None = None
@@ -75,13 +76,17 @@ class Started(Struct, frozen=True):
     not_in_effect: tuple[str, ...]
 
 
-def supervise(settings: ServeSettings, document: Document, on_started: Callable[[Started], None]) -> None:
-    """Serve until SIGTERM or SIGINT. Raises `Misconfigured` when it cannot start, saying what to do."""
+def supervise(settings: ServeSettings, given: Given | None, on_started: Callable[[Started], None]) -> None:
+    """Serve until SIGTERM or SIGINT. Raises `InvalidDocument` for a `given` document that cannot be used, and
+    `Misconfigured` when it cannot start, saying what to do.
+    """
     with _only_server_of(settings.data_dir), _bound(settings.host, settings.port) as listener:
         with connect(settings.database_url) as database:
             prepare(database)
             admin_key = ensure_admin(database, settings.admin_key)
-        _prepare_secret_key(settings.data_dir, settings.environ)
+            _prepare_secret_key(settings.data_dir, settings.environ)
+            secrets = SecretStore(database, open_keychain(settings.data_dir, settings.environ))
+            document = begin(open_configuration(database, secrets, compile_nothing, settings.environ), given)
         asyncio.run(_serve(settings, document, listener, admin_key, on_started))
 
 
@@ -110,12 +115,11 @@ async def _serve(
         drain = Drain(settings.data_dir / JOURNAL, MaskingSink(sink))
         drain.start()
         stack.callback(_finish, drain)
-        forgetting = asyncio.create_task(_forget(sink, settings.data_dir, document.records), name="forget old records")
+        forgetting = asyncio.create_task(_forget(sink, settings, document.records), name="forget old records")
         stack.callback(forgetting.cancel)
         embedded, missing = await _start_embedded(document, stack)
         orders = Orders(
             listener=listener.fileno(),
-            document=settings.document,
             database_url=settings.database_url,
             data_dir=str(settings.data_dir),
             embedded=embedded,
@@ -225,15 +229,28 @@ def _finish(drain: Drain) -> None:
         _log.warning("some records are still in the journal; the next start carries them on")
 
 
-async def _forget(sink: SqliteSink, data_dir: Path, settings: RecordSettings) -> None:
+async def _forget(sink: SqliteSink, serving: ServeSettings, settings: RecordSettings) -> None:
     """Drop what is older than the document keeps it: at the start, and every hour."""
     while True:
         now_ms = int(time.time() * 1000)
         await asyncio.to_thread(drop_before, sink, first_kept(now_ms, settings.retention_days))
         await asyncio.to_thread(drop_content_before, sink, first_kept(now_ms, settings.content_retention_days))
         kept_s = settings.content_retention_days * _DAY_S
-        await asyncio.to_thread(forget_leftovers, data_dir / JOURNAL, now_ms / 1000 - kept_s)
+        await asyncio.to_thread(forget_leftovers, serving.data_dir / JOURNAL, now_ms / 1000 - kept_s)
         await asyncio.sleep(_FORGET_S)
+        settings = await asyncio.to_thread(_newest_settings, serving, settings)
+
+
+def _newest_settings(serving: ServeSettings, known: RecordSettings) -> RecordSettings:
+    """What the newest revision says of records; the known settings while it cannot be read."""
+    try:
+        with connect(serving.database_url) as database:
+            secrets = SecretStore(database, open_keychain(serving.data_dir, serving.environ))
+            configuration = open_configuration(database, secrets, compile_nothing, serving.environ)
+            return configuration.load().checked.document.records
+    except AppError as error:
+        _log.warning("the retention of records cannot be read, the known one stays: %s", error.message)
+        return known
 
 
 @contextmanager

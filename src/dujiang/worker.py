@@ -18,9 +18,9 @@ import msgspec
 import uvloop
 
 from dujiang.app import Application
-from dujiang.config.effect import not_in_effect
-from dujiang.config.environment import expand
-from dujiang.config.loader import read_document
+from dujiang.config.environment import expand_here
+from dujiang.config.follow import follow_config
+from dujiang.config.opening import compile_nothing, open_configuration
 from dujiang.core.errors import ShuttingDown
 from dujiang.identity.follow import follow_keys
 from dujiang.identity.key_ring import load_keys
@@ -29,8 +29,9 @@ from dujiang.records.journal import Journal
 from dujiang.records.places import JOURNAL, RECORDS
 from dujiang.records.service import SqliteRecords
 from dujiang.records.settings import RecordSettings
-from dujiang.runtime import Runtime, compile_snapshot
+from dujiang.runtime import Runtime
 from dujiang.server.listener import Server
+from dujiang.snapshot import Compiler
 from dujiang.storage.database import Database, connect
 from dujiang.storage.secret_key import open_keychain
 from dujiang.storage.secrets import SecretStore
@@ -59,27 +60,23 @@ def main() -> None:
 def open_runtime(orders: Orders, database: Database) -> Runtime:
     """Everything the edge needs, compiled and loaded."""
     database.require_schema()
-    document = read_document(orders.document)
-    metrics = Metrics()
     data_dir = Path(orders.data_dir)
-    journal = _open_journal(data_dir, document.records)
-    snapshot = compile_snapshot(
-        document,
-        revision=1,
-        expand=lambda text: expand(text, os.environ),
-        reveal=SecretStore(database, open_keychain(data_dir, os.environ)).reveal,
-        embedded=orders.embedded,
-        metrics=metrics,
-        journal=journal,
+    secrets = SecretStore(database, open_keychain(data_dir, os.environ))
+    metrics = Metrics()
+    settings = open_configuration(database, secrets, compile_nothing).load().checked.document.records
+    journal = _open_journal(data_dir, settings)
+    compiler = Compiler(
+        expand=expand_here, reveal=secrets.reveal, embedded=orders.embedded, metrics=metrics, journal=journal
     )
+    configuration = open_configuration(database, secrets, compiler)
+    configuration.load()
     return Runtime(
-        snapshot,
+        configuration,
         load_keys(database),
         metrics,
         database=database,
         journal=journal,
         records=SqliteRecords(data_dir / RECORDS),
-        not_in_effect=not_in_effect(document),
         has_open_metrics=orders.has_open_metrics,
         body_limit_bytes=orders.body_limit_bytes,
     )
@@ -108,9 +105,15 @@ async def serve(runtime: Runtime, database: Database, orders: Orders) -> None:
     gc.set_threshold(*_GC_THRESHOLDS)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
-    follower = asyncio.create_task(follow_keys(database, runtime.replace_keys), name="follow keys")
+    followers = (
+        asyncio.create_task(follow_keys(database, runtime.replace_keys), name="follow keys"),
+        asyncio.create_task(
+            follow_config(runtime.follow_config, runtime.note_trouble), name="follow the configuration"
+        ),
+    )
     await stopping.wait()
-    follower.cancel()
+    for follower in followers:
+        follower.cancel()
     await drain(runtime, server, orders.drain_s)
     runtime.close()
 

@@ -22,19 +22,24 @@ from dujiang.app import Application
 from dujiang.cli.main import app as command_line
 from dujiang.config.effect import not_in_effect
 from dujiang.config.loader import default_text, read_document
+from dujiang.config.opening import open_configuration
 from dujiang.config.settings import Sections
 from dujiang.core import errors
 from dujiang.core.chat import Message
 from dujiang.core.errors import AllAttemptsFailed, AppError
 from dujiang.identity.key_ring import KeyRing
 from dujiang.identity.permissions import PERMISSIONS
+from dujiang.migrations import prepare
 from dujiang.providers.presets import PRESETS, Preset
 from dujiang.providers.settings import KINDS
 from dujiang.records.journal import Journal
 from dujiang.records.service import SqliteRecords
-from dujiang.runtime import Runtime, compile_snapshot
+from dujiang.runtime import Runtime
 from dujiang.server.peer import PeerLimits
+from dujiang.snapshot import Compiler
 from dujiang.storage.database import connect, sqlite_url
+from dujiang.storage.secret_key import VARIABLE, open_keychain
+from dujiang.storage.secrets import SecretStore
 from dujiang.telemetry.metrics import METRICS, Metrics
 
 API = ("docs/api.md", "docs/api.zh.md")
@@ -121,14 +126,15 @@ def bodies(text: str) -> list[tuple[str, dict[str, Any]]]:
 def routes(tmp_path: Path) -> Iterator[set[str]]:
     """Every address of the live application over the default document."""
     metrics = Metrics()
-    document = read_document(default_text())
     journal = Journal(tmp_path / "journal", fsync_ms=None)
-    snapshot = compile_snapshot(
-        document, revision=1, expand=lambda _: "", embedded={}, metrics=metrics, journal=journal
-    )
     records = SqliteRecords(tmp_path / "records")
     with connect(sqlite_url(tmp_path)) as database:
-        runtime = Runtime(snapshot, KeyRing({}), metrics, database=database, journal=journal, records=records)
+        prepare(database)
+        secrets = SecretStore(database, open_keychain(tmp_path, {VARIABLE: "0123456789abcdefghijklmnopqrstuvwxyz"}))
+        compiler = Compiler(expand=lambda _: "", reveal=secrets.reveal, embedded={}, metrics=metrics, journal=journal)
+        configuration = open_configuration(database, secrets, compiler)
+        configuration.load()
+        runtime = Runtime(configuration, KeyRing({}), metrics, database=database, journal=journal, records=records)
         found = [str(context.path) for context in iter_route_contexts(create_management(runtime).routes)]
         yield {path.replace(":path}", "}") for path in [*Application(runtime)._endpoints, *found]}
         runtime.close()
@@ -138,7 +144,7 @@ def settings_tables(
     kind: type[Struct], path: str, values: Struct | None = None
 ) -> Iterator[tuple[str, dict[str, str]]]:
     """The path of every mapping of the document, with its keys and how a page writes their defaults."""
-    defaults = {field.name: field.default for field in msgspec.structs.fields(kind)}
+    defaults = {field.name: default_of(field) for field in msgspec.structs.fields(kind)}
     rows: dict[str, str] = {}
     described = inspect.type_info(kind)
     assert isinstance(described, inspect.StructType)
@@ -152,6 +158,10 @@ def settings_tables(
                 inner, f"{root}{field.encode_name}{step}", value if isinstance(value, Struct) else None
             )
     yield path, rows
+
+
+def default_of(field: msgspec.structs.FieldInfo) -> Any:
+    return field.default_factory() if field.default_factory is not NODEFAULT else field.default
 
 
 def struct_in(kind: inspect.Type) -> tuple[type[Struct] | None, str]:

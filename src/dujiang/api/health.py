@@ -33,6 +33,7 @@ class Health(BaseModel):
     uptime_s: float
     components: dict[str, Any] | None = None
     config_revision: int | None = None
+    config_stale: str | None = None
     not_in_effect: list[str] | None = None
 
 
@@ -62,8 +63,10 @@ def may_see_components(request: Request, runtime: Serving) -> bool:
 async def health(runtime: Serving, is_detailed: Annotated[bool, Depends(may_see_components)]) -> Health:
     """The state of the service, and of each part for those who may see it."""
     providers = _providers(runtime)
-    is_degraded = runtime.journal.state().status != "ok" or any(
-        target.state == "failing" for targets in providers.values() for target in targets.values()
+    is_degraded = (
+        runtime.config_trouble is not None
+        or runtime.journal.state().status != "ok"
+        or any(target.state == "failing" for targets in providers.values() for target in targets.values())
     )
     status = "down" if runtime.is_draining else "degraded" if is_degraded else "ok"
     summary = Health(status=status, version=__version__, uptime_s=round(runtime.metrics.uptime_s, 3))
@@ -74,6 +77,7 @@ async def health(runtime: Serving, is_detailed: Annotated[bool, Depends(may_see_
             "providers": providers,
         }
         summary.config_revision = runtime.snapshot.revision
+        summary.config_stale = runtime.config_trouble
         summary.not_in_effect = list(runtime.not_in_effect)
     return summary
 
@@ -83,10 +87,10 @@ def _providers(runtime: Runtime) -> dict[str, dict[str, TargetHealth]]:
     found: dict[str, dict[str, TargetHealth]] = {name: {} for name in snapshot.services}
     for model in snapshot.catalog.models.values():
         for target in model.targets:
-            targets = found[target.provider]
+            targets, load = found[target.provider], target.load
             known = targets.get(target.name)
-            if known is None or _ORDER.index(target.state) < _ORDER.index(known.state):
-                targets[target.name] = TargetHealth(state=target.state, since=target.since, reason=target.reason)
+            if known is None or _ORDER.index(load.state) < _ORDER.index(known.state):
+                targets[target.name] = TargetHealth(state=load.state, since=load.since, reason=load.reason)
     for name, service in snapshot.services.items():
         for credential, reason in service.unusable.items():
             found[name][f"credentials.{credential}"] = TargetHealth(state="unconfigured", since=None, reason=reason)

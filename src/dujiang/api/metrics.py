@@ -15,5 +15,6 @@ async def metrics(request: Request, runtime: Serving) -> Response:
     if not runtime.has_open_metrics:
         _holding(request, runtime)
     return Response(
-        runtime.metrics.render(runtime.journal_counts()), media_type="text/plain; version=0.0.4; charset=utf-8"
+        runtime.metrics.render(runtime.journal_counts(), runtime.config_counts()),
+        media_type="text/plain; version=0.0.4; charset=utf-8",
     )

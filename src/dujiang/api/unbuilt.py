@@ -7,7 +7,6 @@ from dujiang.core.errors import NotBuilt
 
 UNBUILT: dict[str, str] = {
     "/api/v1/schedule": "The schedule planner",
-    "/api/v1/config": "The configuration API",
     "/api/v1/apps": "Apps",
     "/api/v1/keys": "Keys over HTTP",
     "/api/v1/roles": "Roles over HTTP",

@@ -36,7 +36,7 @@ async def attempt(call: Call, target: Target, why: str) -> Reply:
     noted = Attempt(target.provider, target.name, target.credential, why)
     call.attempts.append(noted)
     began = monotonic()
-    target.in_flight += 1
+    target.load.in_flight += 1
     is_open = False
     try:
         reply = await target.open(call)
@@ -44,24 +44,24 @@ async def attempt(call: Call, target: Target, why: str) -> Reply:
     except AppError as error:
         noted.error = error.code
         if isinstance(error, UpstreamError) and not isinstance(error, Rejected | StaleConnection):
-            target.note(error.code)
+            target.load.note(error.code)
         raise
     finally:
         noted.total_s = monotonic() - began
         call.upstream_s += noted.total_s
         if not is_open:
-            target.in_flight -= 1
+            target.load.in_flight -= 1
 
     def leave(ended: Reply) -> None:
-        target.in_flight -= 1
+        target.load.in_flight -= 1
         noted.total_s = monotonic() - began
         if ended.error is not None:
             noted.error = ended.error.code
-            target.note(noted.error)
+            target.load.note(noted.error)
         if ended.usage is not None:
             noted.cost = target.price(ended.usage)
 
-    if target.state != "ok":
-        target.note(None)
+    if target.load.state != "ok":
+        target.load.note(None)
     reply.on_close(leave)
     return reply

@@ -8,9 +8,9 @@ import typer
 from rich.console import Console
 
 from dujiang.cli.database import DEFAULT_DATA_DIR, DatabaseUrl, DataDir
-from dujiang.config.loader import default_text, read_document
+from dujiang.config.opening import Given
 from dujiang.config.problems import InvalidDocument
-from dujiang.core.errors import AppError, NotBuilt
+from dujiang.core.errors import AppError, Misconfigured, NotBuilt
 from dujiang.storage.database import sqlite_url
 from dujiang.storage.secret_key import VARIABLE as SECRET_KEY
 from dujiang.supervisor import ServeSettings, Started, supervise
@@ -27,8 +27,12 @@ ConfigFile = Annotated[
         envvar="DUJIANG_CONFIG",
         exists=True,
         dir_okay=False,
-        help="The configuration document, YAML or JSON. Without it: the embedded model and the default roles.",
+        help="The configuration document, YAML or JSON: the first revision of an empty database. Without it: the "
+        "embedded model and the default roles.",
     ),
+]
+Apply = Annotated[
+    bool, typer.Option("--apply", envvar="DUJIANG_APPLY", help="Make FILE a new revision where it differs.")
 ]
 RedisUrl = Annotated[
     str | None, typer.Option(envvar="DUJIANG_REDIS_URL", help="Shared state of several processes; not built yet.")
@@ -71,6 +75,7 @@ def serve(
     port: Port = 8000,
     workers: Workers = 1,
     config: ConfigFile = None,
+    apply: Apply = False,
     data_dir: DataDir = DEFAULT_DATA_DIR,
     database_url: DatabaseUrl = None,
     redis_url: RedisUrl = None,
@@ -84,17 +89,16 @@ def serve(
     """Serve the API until SIGTERM or Ctrl-C.
 
     Every option is also an environment variable. Providers, models, scenes and roles are not options: they are the
-    configuration document's, which `dujiang check FILE` explains.
+    configuration document's, which `dujiang check FILE` explains. Once the database has a revision of it, that is at
+    work, and FILE is only looked at with `--apply`.
     """
     configure_logging(log_format)
     try:
         _refuse_unbuilt(workers, redis_url)
-        text = config.read_bytes() if config else default_text()
         settings = ServeSettings(
             host=host,
             port=port,
             data_dir=data_dir,
-            document=text,
             database_url=database_url or sqlite_url(data_dir),
             environ=os.environ if secret_key is None else {**os.environ, SECRET_KEY: secret_key},
             admin_key=admin_key,
@@ -103,7 +107,7 @@ def serve(
             has_open_metrics=open_metrics,
             log_format=log_format,
         )
-        supervise(settings, read_document(text, environ=os.environ), _announce)
+        supervise(settings, _given(config, apply), _announce)
     except InvalidDocument as invalid:
         for problem in invalid.problems:
             _err.print(f"  {problem}")
@@ -112,6 +116,14 @@ def serve(
     except AppError as error:
         _err.print(f"Error: {error.message}")
         raise typer.Exit(1) from None
+
+
+def _given(config: Path | None, is_applied: bool) -> Given | None:
+    if config is None:
+        if is_applied:
+            raise Misconfigured("`--apply` needs `--config FILE`.")
+        return None
+    return Given(config.read_bytes(), "now" if is_applied else "first")
 
 
 def _refuse_unbuilt(workers: int, redis_url: str | None) -> None:

@@ -52,4 +52,4 @@ class Audit:
         if before is not None:
             wanted = wanted.where(audit.c.id < before)
         with self._database.read() as connection:
-            return [AuditRow(**row._mapping) for row in connection.execute(wanted)]  # noqa: SLF001
+            return [AuditRow(**row) for row in connection.execute(wanted).mappings()]

@@ -1,9 +1,11 @@
 """`${NAME}` and `${NAME:-default}`: the only way in which a document reads the environment."""
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 
 from dujiang.config.settings import Sections
+from dujiang.core.errors import Misconfigured
 from dujiang.core.problem import Problem, at
 from dujiang.core.secret import MASK, SEALED, Secret, stored_name
 
@@ -35,6 +37,14 @@ def expand(text: str, environ: Mapping[str, str]) -> str:
         return found
 
     return _REFERENCE.sub(value, text)
+
+
+def expand_here(text: str) -> str:
+    """`expand` in this process's environment. Raises `Misconfigured`."""
+    try:
+        return expand(text, os.environ)
+    except UnresolvedReference as error:
+        raise Misconfigured(f"The configuration cannot be used here: {error}.", reason="environment") from None
 
 
 def has_reference(text: str) -> bool:

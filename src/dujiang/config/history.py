@@ -34,6 +34,9 @@ class StaleRevision(Conflict):
         )
         self.current = current
 
+    def details(self) -> dict[str, Any]:
+        return {"current": self.current}
+
 
 class Revision(Struct, frozen=True):
     """What a revision says of itself."""
@@ -80,9 +83,13 @@ class History:
         return number
 
     def digests(self, revision: int) -> dict[Key, bytes]:
-        """The keys of a revision, in the order in which they came, with what each holds. Raises `NotFound`."""
+        """The keys of a revision, in the order in which they came, with what each holds; an empty history has none.
+
+        Raises `NotFound`.
+        """
         with self._database.read() as connection:
-            _require(connection, revision)
+            if revision != NO_REVISION:
+                _require(connection, revision)
             rows = connection.execute(_state_of(revision)).all()
         return {(row.section, row.name): row.digest for row in rows if row.digest is not None}
 

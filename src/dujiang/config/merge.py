@@ -32,7 +32,7 @@ def _shared(section: str, content: Any, known: Any) -> Any:
     if _is_same(known, content):
         return known
     if section not in NAMED or not isinstance(content, dict) or not isinstance(known, dict):
-        return content
+        return cast("object", content)
     before = cast("Tree", known)
     names = cast("Tree", content)
     return {name: before[name] if _is_same(before.get(name, _ABSENT), names[name]) else names[name] for name in names}

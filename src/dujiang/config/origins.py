@@ -96,11 +96,16 @@ def require_privileges(author: Author, before: Checked, after: Checked) -> None:
     for name, provider in after.document.providers.items():
         known = before.document.providers.get(name)
         path = at("providers", name)
-        has_moved = known is None or (known.kind, known.base_url) != (provider.kind, provider.base_url)
-        if provider.allow_private_network and (has_moved or not known.allow_private_network):
+        if provider.allow_private_network and not _was_private(known, provider):
             raise _reserved(f"{path}.allow_private_network")
         if (provider.model_file or "").startswith("/") and (known is None or known.model_file != provider.model_file):
             raise _reserved(f"{path}.model_file")
+
+
+def _was_private(known: ProviderSettings | None, provider: ProviderSettings) -> bool:
+    if known is None or not known.allow_private_network:
+        return False
+    return (known.kind, known.base_url) == (provider.kind, provider.base_url)
 
 
 def _reserved(path: str) -> Forbidden:

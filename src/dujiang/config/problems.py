@@ -1,6 +1,7 @@
 """Collecting everything that is wrong with a document, and refusing it with all of that at once."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from msgspec import Struct
 
@@ -18,6 +19,9 @@ class InvalidDocument(Unprocessable):
         count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
         super().__init__(f"The configuration document has {count}: {'; '.join(map(str, problems[:3]))}.")
         self.problems = problems
+
+    def details(self) -> dict[str, Any]:
+        return {"problems": [{"path": problem.path, "message": problem.message} for problem in self.problems]}
 
 
 class Findings(Struct, frozen=True):

@@ -3,18 +3,18 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from dujiang.config.audit import Audit
+from dujiang.config.audit import Audit, AuditRow
 from dujiang.config.author import Author, require_no_grant, require_sections
 from dujiang.config.checked import Checked, Rules, check_tree, take_tree
 from dujiang.config.entries import NAMED, Key, Tree, entry_of, parts_of
-from dujiang.config.history import Change, History, StaleRevision
+from dujiang.config.history import NO_REVISION, Change, History, Revision, StaleRevision
 from dujiang.config.merge import merged, sharing
 from dujiang.config.origins import Origins, require_privileges
 from dujiang.config.problems import InvalidDocument
 from dujiang.config.settings import Document
-from dujiang.config.unmask import Place, restored, sealed, secrets_of
+from dujiang.config.unmask import Place, restored, sealed, secrets_of, shown_tree
 from dujiang.config.warnings import warnings
 from dujiang.core.binding import Binding
 from dujiang.core.errors import AppError, Forbidden, Unprocessable
@@ -55,13 +55,17 @@ class Live(Struct, Generic[S], frozen=True):
 
 
 class Proposal(Struct, frozen=True):
-    """A document that may become the revision after `parent`, and what it would change."""
+    """A document that may become the revision after `parent`, and what it would change.
+
+    Once it is applied, `revision` is the one that it became: `parent` itself where it changed nothing.
+    """
 
     parent: int
     checked: Checked
     digests: Mapping[Key, bytes]
     changes: tuple[Change, ...]
     warnings: tuple[Problem, ...]
+    revision: int
 
 
 class Configuration(Generic[S]):
@@ -77,6 +81,7 @@ class Configuration(Generic[S]):
         self._seal = seal
         self._compile = compile
         self._live: Live[S] | None = None
+        self._refused = NO_REVISION
 
     @property
     def live(self) -> Live[S]:
@@ -86,7 +91,10 @@ class Configuration(Generic[S]):
         return self._live
 
     def load(self) -> Live[S]:
-        """Take up the newest revision. Raises an `AppError` where it cannot be compiled."""
+        """Take up the newest revision; where there is none, the default document under the number 0.
+
+        Raises an `AppError` where it cannot be compiled.
+        """
         revision = self._history.head()
         digests = self._history.digests(revision)
         self._live = self._taken(revision, self._history.tree(revision), digests)
@@ -95,16 +103,36 @@ class Configuration(Generic[S]):
     def follow(self) -> Live[S] | None:
         """Take up what another process made the newest revision; None where nothing is new.
 
-        Raises an `AppError` where it cannot be compiled: the one before stays at work.
+        Raises an `AppError` where it cannot be compiled: the one before stays at work, and that one is not tried again.
         """
         revision = self._history.head()
         live = self.live
-        if revision == live.revision:
+        if revision in {live.revision, self._refused}:
             return None
-        digests = self._history.digests(revision)
         tree = sharing(self._history.tree(revision), live.checked.tree)
-        self._live = self._taken(revision, tree, digests)
+        try:
+            self._live = self._taken(revision, tree, self._history.digests(revision))
+        except AppError:
+            self._refused = revision
+            raise
         return self._live
+
+    def describe(self, revision: int) -> Revision:
+        """What a revision says of itself. Raises `NotFound`."""
+        return self._history.describe(revision)
+
+    def revisions(self, before: int | None, limit: int) -> list[Revision]:
+        """Revisions, the newest first, from the one before `before` on."""
+        return self._history.list(before, limit)
+
+    def audited(self, before: str | None, limit: int) -> list[AuditRow]:
+        """Who changed what, and who tried in vain, the newest first, from the one before `before` on."""
+        return self._audit.list(before, limit)
+
+    def tree(self, revision: int) -> Tree:
+        """The document of a revision, without its secrets. Raises `NotFound`."""
+        live = self.live
+        return shown_tree(live.checked.tree if revision == live.revision else self._history.tree(revision))
 
     def put(self, tree: Tree, parent: int, author: Author, comment: str = "") -> Proposal:
         """Make a whole document the next revision, and work by it. As `apply`."""
@@ -114,16 +142,16 @@ class Configuration(Generic[S]):
         """Make the newest revision with a JSON merge patch the next one. As `apply`."""
         return self.apply(merged(self.live.checked.tree, patch), parent, author, "patch", comment)
 
-    def roll_back(self, revision: int, author: Author, comment: str = "") -> Proposal:
-        """Make an earlier revision the next one. Raises `NotFound`, and as `apply`.
-
-        What its providers may read and send was settled when it was made.
+    def roll_back(self, revision: int, parent: int | None, author: Author, comment: str = "") -> Proposal:
+        """Make an earlier revision the next one; without `parent`, whatever is the newest. Raises `NotFound`, and as
+        `apply`. What its providers may read and send was settled when it was made.
         """
         tree = self._history.tree(revision)
         settled = take_tree(tree, self._rules)
         shared = sharing(tree, self.live.checked.tree)
         said = comment or f"back to revision {revision}"
-        return self.apply(shared, self.live.revision, author, "rollback", said, settled=settled)
+        newest = self._history.head() if parent is None else parent
+        return self.apply(shared, newest, author, "rollback", said, settled=settled)
 
     def propose(self, tree: Tree, author: Author, settled: Checked | None = None) -> Proposal:
         """What a document would change. Changes nothing.
@@ -140,7 +168,7 @@ class Configuration(Generic[S]):
             _refuse(tuple(self._origins.problems(settled or before, checked)))
         digests, changes = self._changes(live, checked)
         doubts = warnings(checked.document, self._rules.environ or {})
-        return Proposal(live.revision, checked, digests, changes, doubts)
+        return Proposal(live.revision, checked, digests, changes, doubts, live.revision)
 
     def apply(
         self, tree: Tree, parent: int, author: Author, action: str, comment: str, settled: Checked | None = None
@@ -170,7 +198,7 @@ class Configuration(Generic[S]):
         self._history.append(proposal.parent, proposal.changes, author.name, said)
         self._live = Live(revision, proposal.checked, proposal.digests, snapshot)
         self._audit.add(author.name, action, "applied", f"revision {revision}")
-        return proposal
+        return structs.replace(proposal, revision=revision)
 
     def _sealed(self, proposal: Proposal, author: Author) -> Proposal:
         """The proposal with references in the place of literal secrets, which are stored now."""
@@ -186,7 +214,7 @@ class Configuration(Generic[S]):
             return proposal
         checked = take_tree(tree, self._rules, proposal.checked)
         digests, changes = self._changes(self.live, checked)
-        return Proposal(proposal.parent, checked, digests, changes, proposal.warnings)
+        return structs.replace(proposal, checked=checked, digests=digests, changes=changes)
 
     def _taken(self, revision: int, tree: Tree, digests: Mapping[Key, bytes]) -> Live[S]:
         before = self._live

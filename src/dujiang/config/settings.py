@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from msgspec import Meta
+from msgspec import Meta, field
 
 from dujiang.core.secret import Secret
 from dujiang.core.settings import Count, ModelName, Name, Ratio, Settings
@@ -68,11 +68,16 @@ class ScheduleSettings(Settings):
     engine: Literal["auto", "rules", "model"] = "auto"
 
 
+def _no_secret() -> Secret:
+    """A factory, because JSON Schema cannot write a secret down, not even an empty one."""
+    return Secret("")
+
+
 class AlertSettings(Settings):
     """Where signed alerts are sent; nowhere while `url` is empty."""
 
     url: Annotated[str, Meta(max_length=2048)] = ""
-    secret: Secret = Secret("")
+    secret: Secret = field(default_factory=_no_secret)
 
 
 class CorsSettings(Settings):
@@ -98,7 +103,7 @@ class Sections(Settings):
     budgets: tuple[BudgetSettings, ...] = ()
     records: RecordSettings = RecordSettings()
     schedule: ScheduleSettings = ScheduleSettings()
-    alerts: AlertSettings = AlertSettings()
+    alerts: AlertSettings = field(default_factory=AlertSettings)
     cors: CorsSettings = CorsSettings()
 
 

@@ -71,17 +71,17 @@ def replaced(tree: Tree, replace: Replace) -> Tree:
 def _of_provider(name: str, provider: Any, replace: Replace) -> Any:
     credentials = cast("Tree", provider).get("credentials") if isinstance(provider, dict) else None
     if not isinstance(credentials, list):
-        return provider
+        return cast("object", provider)
     items = cast("list[Any]", credentials)
     made = [_of_credential(name, item, replace) for item in items]
     if all(one is other for one, other in zip(made, items, strict=True)):
-        return provider
+        return cast("object", provider)
     return {**cast("Tree", provider), "credentials": made}
 
 
 def _of_credential(provider: str, item: Any, replace: Replace) -> Any:
     if not isinstance(item, dict):
-        return item
+        return cast("object", item)
     credential = cast("Tree", item)
     return _with_secret(credential, Place(provider, str(credential.get("name", ""))), replace)
 

@@ -9,6 +9,7 @@ AppError                     status  code                      retryable  hurts_
 ├ MethodNotAllowed            405    method_not_allowed
 ├ Conflict                    409    conflict
 ├ BodyTooLarge                413    body_too_large
+├ PreconditionRequired        428    precondition_required
 ├ Unprocessable               422    unprocessable
 ├ LimitExceeded               429    limit_exceeded            (rate | tokens | concurrency | queue)
 ├ NotBuilt                    501    not_implemented
@@ -32,6 +33,8 @@ The facts are class attributes: nobody branches on status numbers. Retryable mea
 not an AppError is a bug: it is logged with its trace and answered as a bare 500.
 """
 
+from typing import Any
+
 
 class AppError(Exception):
     """An answer that is an error. `message` is one plain sentence that says what to do next, without any secret."""
@@ -54,6 +57,10 @@ class AppError(Exception):
         self.reason = reason
         self.param = param
         self.retry_after_s = retry_after_s
+
+    def details(self) -> dict[str, Any]:
+        """What more the answer tells, beside what every error has."""
+        return {}
 
 
 class InvalidRequest(AppError):
@@ -94,6 +101,13 @@ class Conflict(AppError):
 class BodyTooLarge(AppError):
     status = 413
     code = "body_too_large"
+
+
+class PreconditionRequired(AppError):
+    """A write that does not say which revision it changes."""
+
+    status = 428
+    code = "precondition_required"
 
 
 class Unprocessable(AppError):

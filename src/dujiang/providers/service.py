@@ -20,13 +20,15 @@ class Endpoint(Struct, frozen=True):
 class Service:
     """One provider. `missing` says what an operator must do before it can be asked; it is then never asked.
 
-    `unusable` tells of each credential that cannot be sent why, by its name; the others are used.
+    `unusable` tells of each credential that cannot be sent why, by its name; the others are used. `made_of` is all that
+    it was compiled from: what is made of the same is the same service, with its connections and tokens.
     """
 
     def __init__(self, name: str, missing: str = "") -> None:
         self.name = name
         self.missing = missing
         self.unusable: Mapping[str, str] = {}
+        self.made_of: object = None
 
     def endpoints(self, model: str, clocks: Clocks) -> tuple[Endpoint, ...]:
         """The ways to ask for a vendor's model."""

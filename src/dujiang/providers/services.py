@@ -1,6 +1,7 @@
 """Compiling the configured providers into services."""
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from dujiang.providers.connect import origin_of
 from dujiang.providers.credentials import Reveal, Sendable, sendable_credentials
@@ -19,24 +20,42 @@ def open_services(
     expand: Callable[[str], str],
     reveal: Reveal,
     embedded: Mapping[str, Embedded],
+    before: Mapping[str, Service] = MappingProxyType({}),
 ) -> dict[str, Service]:
     """Compile every provider. `expand` replaces `${NAME}`, `reveal` gives stored secrets, `embedded` tells where
-    embedded models listen.
+    embedded models listen. A service of `before` that would be made of the same again is taken over.
     """
-    return {name: _open(name, settings, expand, reveal, embedded.get(name)) for name, settings in providers.items()}
+    return {
+        name: _open_local(name, settings, embedded.get(name), before.get(name))
+        if settings.kind == "local"
+        else _open(name, settings, expand, reveal, before.get(name))
+        for name, settings in providers.items()
+    }
+
+
+def _open_local(name: str, settings: ProviderSettings, embedded: Embedded | None, before: Service | None) -> Service:
+    made_of = (settings.model_file, embedded)
+    if before is not None and before.made_of == made_of:
+        return before
+    if embedded is None:
+        service = Service(name, explain_missing(settings.model_file or "default"))
+    else:
+        service = EmbeddedService(name, embedded)
+    service.made_of = made_of
+    return service
 
 
 def _open(
-    name: str, settings: ProviderSettings, expand: Callable[[str], str], reveal: Reveal, embedded: Embedded | None
+    name: str, settings: ProviderSettings, expand: Callable[[str], str], reveal: Reveal, before: Service | None
 ) -> Service:
-    if settings.kind == "local":
-        if embedded is None:
-            return Service(name, explain_missing(settings.model_file or "default"))
-        return EmbeddedService(name, embedded)
     address = expand(settings.base_url).rstrip("/")
     found = sendable_credentials(settings, address, expand, reveal)
+    made_of = (settings.kind, address, settings.allow_private_network, bool(settings.credentials), found)
+    if before is not None and before.made_of == made_of:
+        return before
     service = _open_remote(name, settings, address, found)
     service.unusable = found.unusable
+    service.made_of = made_of
     return service
 
 

@@ -44,24 +44,21 @@ class Money(Protocol):
 class PriceBook:
     """Finds the price of a call. `exchanges` has the rate of every currency that can be accounted for."""
 
-    def __init__(self, declared: Mapping[str, Price], catalogue: Catalogue, exchanges: Mapping[str, Exchange]) -> None:
-        self._declared = declared
+    def __init__(self, catalogue: Catalogue, exchanges: Mapping[str, Exchange]) -> None:
         self._catalogue = catalogue
         self.exchanges = exchanges
 
-    def price_of(self, model: str, kind: str, vendor_model: str, at_ms: int) -> Price | None:
-        """The price of `model`, which a provider of `kind` knows as `vendor_model`, at a time in Unix milliseconds.
+    def price_of(self, declared: Price | None, kind: str, vendor_model: str, at_ms: int) -> Price | None:
+        """The price of a model that a provider of `kind` knows as `vendor_model`, at a time in Unix milliseconds.
 
-        The document's price for `model` holds for every target. Without one the catalogue is asked for exactly the
-        vendor's name, and then, if that ends in a date, for the name without it: `gpt-4o-2024-08-06` is `gpt-4o`
+        What the document declares for the model holds for every target. Without it the catalogue is asked for exactly
+        the vendor's name, and then, if that ends in a date, for the name without it: `gpt-4o-2024-08-06` is `gpt-4o`
         unless it has a price of its own. A price in a currency without a rate is as good as none.
         """
-        price = self._find(model, kind, vendor_model, at_ms)
+        price = declared if declared is not None else self._listed(kind, vendor_model, at_ms)
         return price if price is not None and price.currency in self.exchanges else None
 
-    def _find(self, model: str, kind: str, vendor_model: str, at_ms: int) -> Price | None:
-        if (price := self._declared.get(model)) is not None:
-            return price
+    def _listed(self, kind: str, vendor_model: str, at_ms: int) -> Price | None:
         name = vendor_model.lower()
         prices = self._catalogue.get((kind, name)) or self._catalogue.get((kind, _DATE.sub("", name)), ())
         for price in prices:
@@ -70,16 +67,13 @@ class PriceBook:
         return None
 
 
-def compile_prices(
-    models: Mapping[str, DeclaredPrice | None], money: Money, revision: int, catalogue: Catalogue
-) -> PriceBook:
-    """The prices of a revision of the document, by model, before those of the catalogue."""
-    version = f"document@{revision}"
-    declared = {name: _declared(price, version) for name, price in models.items() if price is not None}
+def open_book(money: Money, catalogue: Catalogue) -> PriceBook:
+    """The catalogue's prices, at the document's rates of exchange."""
     rates = rates_to(money.currency, money.rates)
-    return PriceBook(declared, catalogue, {name: Exchange(money.currency, f"{rate:f}") for name, rate in rates.items()})
+    return PriceBook(catalogue, {name: Exchange(money.currency, f"{rate:f}") for name, rate in rates.items()})
 
 
-def _declared(price: DeclaredPrice, version: str) -> Price:
+def declared_price(price: DeclaredPrice, revision: int) -> Price:
+    """A model's own price, as of the revision that declared it."""
     tier = tier_of(price.input_per_mtok, price.output_per_mtok, price.cached_input_per_mtok)
-    return Price(currency=price.currency, tiers=(tier,), version=version)
+    return Price(currency=price.currency, tiers=(tier,), version=f"document@{revision}")

@@ -4,12 +4,20 @@ from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
 
+class Load(Protocol):
+    """How many calls something serves now."""
+
+    in_flight: int
+
+
 class Loaded(Protocol):
-    """Something with a weight, a number of calls in flight, and the credit of its turn."""
+    """Something with a weight, a load, and the credit of its turn."""
 
     weight: float
-    in_flight: int
     credit: float
+
+    @property
+    def load(self) -> Load: ...
 
 
 T = TypeVar("T", bound=Loaded)
@@ -21,11 +29,11 @@ def least_loaded(targets: Sequence[T]) -> T:
     The turns are nginx's smooth weighted round-robin: everyone gains its weight, the richest is chosen and pays the
     sum, so that a heavy target's turns are spread and not in a row.
     """
-    least = min(target.in_flight / target.weight for target in targets)
+    least = min(target.load.in_flight / target.weight for target in targets)
     chosen: T | None = None
     total = 0.0
     for target in targets:
-        if target.in_flight / target.weight > least:
+        if target.load.in_flight / target.weight > least:
             continue
         target.credit += target.weight
         total += target.weight

@@ -14,7 +14,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from dujiang.core.errors import Misconfigured, NotBuilt
 
-EXPECTED_SCHEMA = "0002"
+EXPECTED_SCHEMA = "0003"
 """The revision that this release reads and writes; the last one in `dujiang.migrations` (a test holds them equal)."""
 
 BUSY_TIMEOUT_MS = 5_000

@@ -26,6 +26,9 @@ _HELP = {
     "dujiang_records_appended_total": "Records that the journal took.",
     "dujiang_records_dropped_total": "Records that the journal could not take.",
     "dujiang_records_waiting_bytes": "Bytes of the journal that are not in the database yet.",
+    "dujiang_config_revision": "The configuration's revision at work.",
+    "dujiang_config_stale": "1 while a newer revision cannot be taken up, else 0.",
+    "dujiang_config_reloads_total": "Revisions taken up since the start.",
     "dujiang_unauthenticated_total": "Requests without a valid key.",
     "dujiang_calls_in_flight": "Calls that have not ended.",
     "dujiang_uptime_seconds": "Seconds since this process started to serve.",
@@ -46,6 +49,14 @@ class JournalCounts(Struct, frozen=True):
     appended: int
     dropped: int
     waiting_bytes: int
+
+
+class ConfigCounts(Struct, frozen=True):
+    """What the configuration tells: the revision at work, whether a newer one cannot be, and how often it changed."""
+
+    revision: int
+    is_stale: bool
+    reloads: int
 
 
 class Histogram:
@@ -111,7 +122,7 @@ class Metrics:
         kinds = ("prompt", "completion")
         return {(model, kind): n for model, spent in self._tokens.items() for kind, n in zip(kinds, spent, strict=True)}
 
-    def render(self, journal: JournalCounts) -> str:
+    def render(self, journal: JournalCounts, config: ConfigCounts) -> str:
         """The exposition format of Prometheus, version 0.0.4."""
         values = {
             "dujiang_calls_total": _labelled(self._calls, ("endpoint", "model", "provider", "outcome")),
@@ -120,6 +131,9 @@ class Metrics:
             "dujiang_records_appended_total": [f" {journal.appended}"],
             "dujiang_records_dropped_total": [f" {journal.dropped}"],
             "dujiang_records_waiting_bytes": [f" {journal.waiting_bytes}"],
+            "dujiang_config_revision": [f" {config.revision}"],
+            "dujiang_config_stale": [f" {int(config.is_stale)}"],
+            "dujiang_config_reloads_total": [f" {config.reloads}"],
             "dujiang_unauthenticated_total": [f" {self.unauthenticated}"],
             "dujiang_calls_in_flight": [f" {self.in_flight}"],
             "dujiang_uptime_seconds": [f" {self.uptime_s:.3f}"],

@@ -7,7 +7,7 @@ import pytest
 
 from dujiang.core.chat import Usage
 from dujiang.core.money import Exchange
-from dujiang.records.price_book import PriceBook, compile_prices
+from dujiang.records.price_book import PriceBook, declared_price, open_book
 from dujiang.records.price_catalogue import (
     CatalogueFile,
     CatalogueRow,
@@ -47,12 +47,7 @@ MONEY = MoneySettings(currency="CNY", rates={"USD": Decimal("7.10")})
 
 @pytest.fixture(scope="module")
 def book() -> PriceBook:
-    document = {
-        "gpt-4": Declared("USD", Decimal(30), Decimal(60), Decimal(15)),
-        "free": Declared("CNY", Decimal(0), Decimal(0)),
-        "unpriced": None,
-    }
-    return compile_prices(document, MONEY, revision=7, catalogue=bundled_catalogue())
+    return open_book(MONEY, bundled_catalogue())
 
 
 # ---- what a call costs -----------------------------------------------------------------------------------------------
@@ -148,9 +143,9 @@ def test_a_negative_price_is_refused() -> None:
 
 
 def test_the_document_comes_first(book: PriceBook) -> None:
-    price = book.price_of("gpt-4", "openai", "gpt-4o", NOW_MS)
-    assert price == Price("USD", (tier_of("30", "60", "15"),), "document@7")
-    assert book.price_of("free", "openai", "gpt-4o", NOW_MS) == Price("CNY", (tier_of("0", "0"),), "document@7")
+    declared = declared_price(Declared("USD", Decimal(30), Decimal(60), Decimal(15)), 7)
+    assert declared == Price("USD", (tier_of("30", "60", "15"),), "document@7")
+    assert book.price_of(declared, "openai", "gpt-4o", NOW_MS) == declared
 
 
 @pytest.mark.parametrize(
@@ -167,7 +162,7 @@ def test_the_document_comes_first(book: PriceBook) -> None:
     ],
 )
 def test_the_catalogue_comes_second(book: PriceBook, kind: str, vendor_model: str, input_micros: int) -> None:
-    price = book.price_of("unpriced", kind, vendor_model, NOW_MS)
+    price = book.price_of(None, kind, vendor_model, NOW_MS)
     assert price.version == "catalogue@2026-11"
     assert price.tiers[0].input_micros == input_micros
 
@@ -189,7 +184,7 @@ def test_the_catalogue_comes_second(book: PriceBook, kind: str, vendor_model: st
     ],
 )
 def test_everything_else_is_unknown(book: PriceBook, kind: str, vendor_model: str) -> None:
-    assert book.price_of("unpriced", kind, vendor_model, NOW_MS) is None
+    assert book.price_of(None, kind, vendor_model, NOW_MS) is None
 
 
 def test_a_price_holds_for_its_own_time() -> None:
@@ -218,14 +213,15 @@ def test_a_price_holds_for_its_own_time() -> None:
             valid_from = 1970-01-03
         """)
     )
-    book = compile_prices({}, MONEY, revision=1, catalogue=catalogue)
-    found = [book.price_of("m", "openai", "m", at_ms) for at_ms in (DAY_MS - 1, DAY_MS, 2 * DAY_MS - 1, 2 * DAY_MS)]
+    book = open_book(MONEY, catalogue)
+    found = [book.price_of(None, "openai", "m", at_ms) for at_ms in (DAY_MS - 1, DAY_MS, 2 * DAY_MS - 1, 2 * DAY_MS)]
     assert [price and price.tiers[0].input_micros for price in found] == [None, 1_000_000, 1_000_000, 2_000_000]
 
 
 def test_a_currency_without_a_rate_has_no_price(book: PriceBook) -> None:
-    alone = compile_prices({"gpt-4": Declared("USD", Decimal(30), Decimal(60))}, MoneySettings(), 1, {})
-    assert alone.price_of("gpt-4", "openai", "gpt-4-0613", 0) is None
+    alone = open_book(MoneySettings(), {})
+    declared = declared_price(Declared("USD", Decimal(30), Decimal(60)), 1)
+    assert alone.price_of(declared, "openai", "gpt-4-0613", 0) is None
     assert alone.exchanges == {"CNY": Exchange("CNY", "1")}
     assert book.exchanges == {"USD": Exchange("CNY", "7.10"), "CNY": Exchange("CNY", "1")}
 

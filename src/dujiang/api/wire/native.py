@@ -214,19 +214,11 @@ class StreamRenderer:
         return b'data: {"code":200,"message":"success","data":%b%bdata: [DONE]\n\n' % (_encode(data), self._tail)
 
 
-class _Error(Struct):
-    type: str
-    reason: str | None
-    param: str | None
-    retry_after_s: float | None
-    attempts: list[dict[str, Any]]
-
-
 class _ErrorEnvelope(Struct):
     code: int
     message: str
     data: None
-    error: _Error
+    error: dict[str, Any]
     request_id: str
     timestamp: int
 
@@ -237,7 +229,14 @@ def render_error(error: AppError, request_id: str, call: Call | None) -> bytes:
         {"provider": a.provider, "target": a.target, "why": a.why, "error": a.error}
         for a in (call.attempts if call else ())
     ]
-    inner = _Error(error.code, error.reason, error.param, error.retry_after_s, attempts)
+    inner = {
+        "type": error.code,
+        "reason": error.reason,
+        "param": error.param,
+        "retry_after_s": error.retry_after_s,
+        "attempts": attempts,
+        **error.details(),
+    }
     return _encode(_ErrorEnvelope(error.status, error.message, None, inner, request_id, int(time.time())))
 
 

@@ -1,0 +1,83 @@
+"""The configuration of a process, put together; and the first revision of an empty database."""
+
+import logging
+import os
+from collections.abc import Mapping
+from typing import Literal, TypeVar
+
+from msgspec import Struct
+
+from dujiang.config.audit import Audit
+from dujiang.config.author import operator
+from dujiang.config.entries import Tree, entry_of
+from dujiang.config.history import NO_REVISION, History
+from dujiang.config.loader import default_tree, rules
+from dujiang.config.origins import Origins
+from dujiang.config.service import Compile, Configuration
+from dujiang.config.settings import Document
+from dujiang.config.tree import read_tree
+from dujiang.storage.database import Database
+from dujiang.storage.secrets import SecretStore
+
+ALLOWED_VARIABLE = "DUJIANG_ENV_ALLOW"
+"""The variables, divided by commas, that a document which comes over the network may name."""
+
+BUILT_IN = "default"
+"""The author of the default document."""
+
+S = TypeVar("S")
+
+_log = logging.getLogger(__name__)
+
+
+def open_configuration(
+    database: Database, secrets: SecretStore, compile: Compile[S], environ: Mapping[str, str] = os.environ
+) -> Configuration[S]:
+    """A configuration that is not loaded yet."""
+    allowed = frozenset(name.strip() for name in environ.get(ALLOWED_VARIABLE, "").split(",") if name.strip())
+    return Configuration(
+        History(database),
+        Audit(database),
+        rules(environ=environ),
+        Origins(environ, allowed, secrets.binding_of),
+        secrets.seal,
+        compile,
+    )
+
+
+def compile_nothing(document: Document, revision: int, before: None = None) -> None:
+    """For those who change a configuration and serve nothing."""
+
+
+class Given(Struct, frozen=True):
+    """A document that the server was started with. `use` says when it becomes a revision: `first`, of an empty database
+    alone, or `now`.
+    """
+
+    text: bytes
+    use: Literal["first", "now"] = "first"
+
+
+def begin(configuration: Configuration[None], given: Given | None) -> Document:
+    """Leave the database with a revision, and return its document.
+
+    An empty database gets the given document, or the default one; a default document that nobody changed follows that
+    of the release. Raises `InvalidDocument`, and nothing is stored then.
+    """
+    revision = configuration.load().revision
+    if given is None:
+        if revision == NO_REVISION or configuration.describe(revision).author == BUILT_IN:
+            _put(configuration, default_tree(), BUILT_IN)
+    elif revision == NO_REVISION or given.use == "now":
+        _put(configuration, read_tree(given.text, "auto"), "file")
+    elif entry_of(read_tree(given.text, "auto")) != entry_of(configuration.live.checked.tree):
+        _log.warning(
+            "revision %d is at work, not the given document, which differs: the database is the one source of truth. "
+            "`--apply` makes the document a new revision",
+            revision,
+        )
+    return configuration.live.checked.document
+
+
+def _put(configuration: Configuration[None], tree: Tree, author: str) -> None:
+    configuration.put(tree, configuration.live.revision, operator(author))

