@@ -24,8 +24,10 @@ from dujiang.config.effect import not_in_effect
 from dujiang.config.loader import default_text, read_document
 from dujiang.config.settings import Sections
 from dujiang.core import errors
+from dujiang.core.binding import Binding
 from dujiang.core.chat import Message
-from dujiang.core.errors import AllAttemptsFailed, AppError
+from dujiang.core.errors import AllAttemptsFailed, AppError, Misconfigured
+from dujiang.core.secret import Secret
 from dujiang.identity.key_ring import KeyRing
 from dujiang.identity.permissions import PERMISSIONS
 from dujiang.providers.presets import PRESETS, Preset
@@ -124,7 +126,7 @@ def routes(tmp_path: Path) -> Iterator[set[str]]:
     document = read_document(default_text())
     journal = Journal(tmp_path / "journal", fsync_ms=None)
     snapshot = compile_snapshot(
-        document, revision=1, expand=lambda _: "", embedded={}, metrics=metrics, journal=journal
+        document, revision=1, expand=lambda _: "", reveal=nothing, embedded={}, metrics=metrics, journal=journal
     )
     records = SqliteRecords(tmp_path / "records")
     with connect(sqlite_url(tmp_path)) as database:
@@ -132,6 +134,10 @@ def routes(tmp_path: Path) -> Iterator[set[str]]:
         found = [str(context.path) for context in iter_route_contexts(create_management(runtime).routes)]
         yield {path.replace(":path}", "}") for path in [*Application(runtime)._endpoints, *found]}
         runtime.close()
+
+
+def nothing(name: str, binding: Binding) -> Secret:
+    raise Misconfigured(f"There is no secret `{name}`.")
 
 
 def settings_tables(
