@@ -5,7 +5,6 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 from gateway import Gateway, serving
@@ -14,7 +13,8 @@ DOCUMENT = """
 providers:
   openai: {kind: openai, base_url: "${VENDOR}/v1", allow_private_network: true,
            credentials: [{name: main, secret: sk-redirected}]}
-  v1: {kind: ernie, base_url: "${VENDOR}", allow_private_network: true, credentials: [{name: main, secret: "AKak:SKsk"}]}
+  v1: {kind: ernie, base_url: "${VENDOR}", allow_private_network: true,
+       credentials: [{name: main, secret: "AKak:SKsk"}]}
   v2: {kind: ernie, base_url: "${VENDOR}", allow_private_network: true,
        credentials: [{name: main, secret: "bce-v3/ALTAK-abc123/0123456789abcdef"}]}
 models:
@@ -46,11 +46,12 @@ class Elsewhere:
 @pytest.fixture(scope="module")
 def elsewhere() -> Iterator[Elsewhere]:
     class Handler(Quiet):
-        def do_POST(self) -> None:
+        def do_GET(self) -> None:
             elsewhere.requests.append(f"{self.path} {self.headers}")
             self.answer(200, b'{"access_token": "stolen", "expires_in": 1000}')
 
-        do_GET = do_POST
+        def do_POST(self) -> None:
+            self.do_GET()
 
     elsewhere = Elsewhere(ThreadingHTTPServer(("127.0.0.1", 0), Handler))
     yield from serve(elsewhere.server, elsewhere)
