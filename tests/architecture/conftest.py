@@ -33,7 +33,7 @@ def committed_files() -> list[Path]:
     found: list[Path] = []
     for folder, folders, files in os.walk(_ROOT):
         folders[:] = sorted(set(folders) - _NOT_OURS)
-        found.extend(Path(folder, name) for name in sorted(files))
+        found.extend(Path(folder, name) for name in sorted(set(files) - _NOT_OURS))  # `.git` of a worktree is a file
     return found
 
 

@@ -25,8 +25,10 @@ from dujiang.config.loader import default_text, read_document
 from dujiang.config.opening import open_configuration
 from dujiang.config.settings import Sections
 from dujiang.core import errors
+from dujiang.core.binding import Binding
 from dujiang.core.chat import Message
-from dujiang.core.errors import AllAttemptsFailed, AppError
+from dujiang.core.errors import AllAttemptsFailed, AppError, Misconfigured
+from dujiang.core.secret import Secret
 from dujiang.identity.key_ring import KeyRing
 from dujiang.identity.permissions import PERMISSIONS
 from dujiang.migrations import prepare
@@ -138,6 +140,10 @@ def routes(tmp_path: Path) -> Iterator[set[str]]:
         found = [str(context.path) for context in iter_route_contexts(create_management(runtime).routes)]
         yield {path.replace(":path}", "}") for path in [*Application(runtime)._endpoints, *found]}
         runtime.close()
+
+
+def nothing(name: str, binding: Binding) -> Secret:
+    raise Misconfigured(f"There is no secret `{name}`.")
 
 
 def settings_tables(

@@ -20,12 +20,13 @@ from dujiang.storage.database import EXPECTED_SCHEMA, connect, metadata, sqlite_
 
 PACKAGE = Path(dujiang.__file__).parent
 
+NEXT = f"{int(EXPECTED_SCHEMA) + 1:04}"
 NEXT_REVISION = """
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "{revision}"
+down_revision = "{down_revision}"
 
 
 def upgrade():
@@ -119,7 +120,7 @@ def test_the_next_revision_keeps_the_keys_in_the_table(database, tmp_path):
     create_key(database, app="shop", roles=["user"], name="till")
     before = list_keys(database)
     _migrate_further(database, tmp_path, after="pass")
-    assert database.schema_version() == "0002"
+    assert database.schema_version() == NEXT
     assert list_keys(database) == before
     with database.read() as connection:
         assert connection.execute(text("SELECT colour FROM keys")).scalars().all() == ["red"]
@@ -132,7 +133,7 @@ def test_a_revision_that_fails_half_way_changes_nothing_and_can_be_run_again(dat
     with pytest.raises(ZeroDivisionError):
         _migrate_further(database, tmp_path, after="1 / 0")
     assert (list_keys(database), _schema(database)) == (before, schema_before)
-    assert database.schema_version() == "0001"
+    assert database.schema_version() == EXPECTED_SCHEMA
     _migrate_further(database, tmp_path, after="pass")
     assert list_keys(database) == before
 
@@ -147,7 +148,8 @@ def _migrate_further(database, folder, after):
     """Runs the package's own env.py with one revision more than it ships."""
     revisions = folder / f"versions-{len(list(folder.iterdir()))}"
     revisions.mkdir()
-    (revisions / "0002_next.py").write_text(NEXT_REVISION.format(after=after))
+    text = NEXT_REVISION.format(revision=NEXT, down_revision=EXPECTED_SCHEMA, after=after)
+    (revisions / f"{NEXT}_next.py").write_text(text)
     config = _config()
     config.set_main_option("path_separator", "newline")
     config.set_main_option("version_locations", f"{PACKAGE / 'migrations' / 'versions'}\n{revisions}")

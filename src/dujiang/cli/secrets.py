@@ -78,7 +78,8 @@ def rotate(database_url: DatabaseUrl = None, data_dir: DataDir = DEFAULT_DATA_DI
     """Encrypt every secret under the present key, while DUJIANG_SECRET_KEY_OLD or the key file still gives the old."""
     with _stored(database_url, data_dir) as store:
         count = store.rotate()
-    print(f"Encrypted {count} secrets under the present key; the others were already.")
+    some = "1 secret" if count == 1 else f"{count} secrets"
+    print(f"Encrypted {some} under the present key; the others were already.")
 
 
 @contextmanager

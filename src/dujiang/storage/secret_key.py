@@ -3,6 +3,7 @@
 import os
 import secrets
 import stat
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -45,19 +46,11 @@ def make_key_file(data_dir: Path, environ: Mapping[str, str]) -> Path | None:
     path = data_dir / FILE_NAME
     if VARIABLE in environ or path.exists():
         return None
-    draft = data_dir / f"{FILE_NAME}.{os.getpid()}"
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write(draft, secrets.token_hex(_RANDOM_BYTES) + "\n")
-        os.link(draft, path)
-        _sync_folder(data_dir)
-    except FileExistsError:
-        return None
+        return path if _create(path, secrets.token_hex(_RANDOM_BYTES) + "\n") else None
     except OSError as error:
         raise Misconfigured(f"The key file {path} cannot be written: {error.strerror}.") from error
-    finally:
-        draft.unlink(missing_ok=True)
-    return path
 
 
 def require_strong(key: str) -> None:
@@ -67,11 +60,21 @@ def require_strong(key: str) -> None:
         raise Misconfigured(f"{VARIABLE} {fault}. Make one with `openssl rand -hex 32`, or unset it.", param=VARIABLE)
 
 
-def _write(path: Path, text: str) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+def _create(path: Path, text: str) -> bool:
+    """Write a file whole and durably; False where one is there already."""
+    number, draft = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(number, "w", encoding="ascii") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(draft, path)
+    except FileExistsError:
+        return False
+    finally:
+        Path(draft).unlink()
+    _sync_folder(path.parent)
+    return True
 
 
 def _sync_folder(path: Path) -> None:

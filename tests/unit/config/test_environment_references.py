@@ -80,6 +80,10 @@ def test_an_address_from_the_environment_is_checked_like_any_other(url, message)
     assert message in problems(text, environ={"URL": url})["providers.p.base_url"]
 
 
+def test_an_address_that_looks_like_a_stored_secret_is_none():
+    assert "http" in problems(provider("secret:main"))["providers.p.base_url"]
+
+
 def test_private_addresses_can_be_allowed_but_never_the_clouds_metadata():
     allowed = ", allow_private_network: true"
     read_document(provider("http://127.0.0.1:9000/v1", extra=allowed))
@@ -123,6 +127,7 @@ def test_usable_credentials_are_expanded_and_the_rest_is_left_out():
         ("${KEY:-sk-live}", "${KEY:-***}"),
         ("sk-${KEY}", "***"),
         ("secret:openai.main", "secret:openai.main"),
+        ("secret:sealed-0f3a", "***"),
         ("secret:sk live", "***"),
     ],
 )

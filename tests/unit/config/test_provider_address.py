@@ -2,7 +2,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from dujiang.providers.address import check_base_url, is_forbidden, is_metadata, refuse_address
+from dujiang.providers.address import check_base_url, is_forbidden, is_metadata, is_name, refuse_address, refuse_host
 
 PUBLIC = [
     "https://api.openai.com/v1",
@@ -42,6 +42,15 @@ PRIVATE = [
     "http://[64:ff9b::7f00:1]",
     "http://[2002:7f00:1::]",
     "http://[2001:db8::1]",
+    "http://[64:ff9b:1::7f00:1]",
+    "http://[::ffff:0:7f00:1]",
+    "http://[2002:a00:1::]",
+    "http://[2001:0:53aa:64c:0:fbff:80ff:fffe]",
+    "http://[100::1]",
+    "http://[3fff::1]",
+    "http://[5f00::1]",
+    "http://192.0.0.8",
+    "http://192.88.99.1",
 ]
 
 MALFORMED = [
@@ -65,6 +74,16 @@ MALFORMED = [
     "https://host.example:x",
     "https://host.example:",
     "https://host.example./v1",
+    "http://127.0.0.1./v1",
+    "http://localhost./v1",
+    "http://metadata.google.internal./v1",
+    "http://8.8.8.8@127.0.0.1/v1",
+    "http://127.0.0.1#@8.8.8.8/",
+    "http://127.0.0.1\\@8.8.8.8/",
+    "http://017700000001",
+    "http://0",
+    "http://127.0.0.1%00.example",
+    "http://①②⑦.⓪.⓪.①",
     "https://.host.example",
     "https://host..example",
     "https://-host.example",
@@ -109,6 +128,8 @@ METADATA = [
     "http://[fd00:ec2::254]",
     "http://[::ffff:169.254.169.254]",
     "http://[64:ff9b::a9fe:a9fe]",
+    "http://[2002:a9fe:a9fe::]",
+    "http://[::ffff:a9fe:a9fe]",
 ]
 
 
@@ -146,3 +167,25 @@ def test_metadata_is_recognised_after_resolving(address):
 def test_private_addresses_are_not_metadata():
     assert not is_metadata(ip_address("127.0.0.1"))
     assert not is_metadata(ip_address("10.0.0.1"))
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "::1", "localhost", "a.localhost", "2130706433", "0x7f.1", "127.1", "a..b"]
+)
+def test_a_host_is_refused_by_its_looks(host):
+    with pytest.raises(ValueError, match=r"private network|four decimal numbers|plain host name"):
+        refuse_host(host, may_be_private=False)
+
+
+@pytest.mark.parametrize("host", ["metadata", "metadata.google.internal", "169.254.169.254", "fd00:ec2::254"])
+def test_a_metadata_host_is_refused_wherever_it_may_be(host):
+    with pytest.raises(ValueError, match="metadata"):
+        refuse_host(host, may_be_private=True)
+    refuse_host("127.0.0.1", may_be_private=True)
+    refuse_host("api.openai.com", may_be_private=False)
+
+
+def test_names_are_told_from_numbers():
+    assert is_name("api.openai.com")
+    assert is_name("127.example")
+    assert not any(is_name(host) for host in ("8.8.8.8", "::1", "2130706433", "0x7f000001"))

@@ -47,6 +47,16 @@ def test_warns_of_providers_without_use_and_models_without_credential():
     }
 
 
+def test_a_stored_secret_may_be_there_for_all_that_the_environment_tells():
+    found = warned(
+        """
+        providers: {p: {kind: deepseek, credentials: [{name: a, secret: "secret:main"}]}}
+        models: {m: {price: {currency: CNY, input_per_mtok: 0, output_per_mtok: 0}, targets: [{provider: p, model: x}]}}
+        """
+    )
+    assert found == {}
+
+
 def test_warns_of_scenes_that_will_not_read_as_meant():
     found = warned("scenes: {s: {versions: [{version: 1, system: 'a {{ name }} b', variables: {name: {default: x}}}]}}")
     assert set(found) == {"scenes.s.versions[0]", "scenes.s.versions[0].variables.name"}
@@ -76,7 +86,6 @@ def test_lists_what_is_declared_in_vain_and_only_that():
     """
     assert not_in_effect(read_document(text.encode())) == (
         "providers.p.limits.rpm",
-        "providers.p.credentials[0].secret",
         "models.m.resilience.breaker",
         "models.m.resilience.balancing.strategy",
         "models.m.targets[0].resilience.retry",
