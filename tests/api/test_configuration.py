@@ -347,3 +347,79 @@ def test_the_schema_describes_the_document(house: Gateway) -> None:
     schema = house.ask(f"{CONFIG}/schema").json
     assert schema["$schema"].endswith("2020-12/schema")
     assert set(tree_of(house)) <= set(schema["$defs"]["Sections"]["properties"])
+
+
+# doors to the same document
+
+
+def test_a_role_through_its_door(house: Gateway) -> None:
+    made = house.ask("/api/v1/roles", {"id": "clerk", "permissions": ["records:read"]})
+    assert (made.status, made.json) == (201, {"id": "clerk", "permissions": ["records:read"]})
+    assert int(made.headers["etag"].strip('"')) == revision_of(house)
+    assert house.ask("/api/v1/roles", {"id": "clerk", "permissions": []}).status == 409
+    changed = house.ask("/api/v1/roles/clerk", {"permissions": ["chat:call"]}, method="PATCH")
+    assert changed.json == {"id": "clerk", "permissions": ["chat:call"]}
+    assert tree_of(house)["roles"]["clerk"] == {"permissions": ["chat:call"]}
+    assert {"admin", "clerk"} <= {role["id"] for role in house.ask("/api/v1/roles").json["items"]}
+    assert house.ask("/api/v1/roles/clerk", method="DELETE").status == 204
+    assert house.ask("/api/v1/roles/clerk").status == 404
+    assert house.ask("/api/v1/roles/clerk", {}, method="PATCH").status == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "where"),
+    [
+        ({"permissions": []}, 400, "id"),
+        ({"id": 7, "permissions": []}, 400, "id"),
+        ({"id": "x/../y", "permissions": []}, 422, "roles.x/../y"),
+        ({"id": "x", "permissions": ["fly:away"]}, 422, "roles.x.permissions[0]"),
+        ({"id": "x", "permissions": [], "wings": 2}, 422, "roles.x.wings"),
+    ],
+)
+def test_a_door_refuses_what_the_document_would(house: Gateway, body: Any, status: int, where: str) -> None:
+    before = revision_of(house)
+    answer = house.ask("/api/v1/roles", body)
+    assert answer.status == status
+    error = answer.json["error"]
+    assert where in ({problem["path"] for problem in error["problems"]} if status == 422 else {error["param"]})
+    assert revision_of(house) == before
+
+
+def test_the_door_of_roles_grants_no_more_than_the_others(house: Gateway, ranks: dict[str, str]) -> None:
+    refused = house.ask("/api/v1/roles", {"id": "x", "permissions": ["*"]}, key=ranks["editor"])
+    assert (refused.status, refused.json["error"]["reason"]) == (403, "grant")
+    refused = house.ask("/api/v1/roles/editor", {"permissions": ["*"]}, method="PATCH", key=ranks["editor"])
+    assert (refused.status, refused.json["error"]["reason"]) == (403, "grant")
+    assert house.ask("/api/v1/roles", {"id": "x", "permissions": ["*"]}, key=ranks["elsewhere"]).status == 403
+
+
+def test_apps_through_their_door(house: Gateway, keys: dict[str, str]) -> None:
+    for app in ("lab", "shop"):
+        assert house.ask("/api/v1/apps", {"id": app, "models": ["prompt"]}).status == 201
+    assert {app["id"] for app in house.ask("/api/v1/apps").json["items"]} == {"lab", "shop"}
+    assert [app["id"] for app in house.ask("/api/v1/apps", key=keys["elsewhere"]).json["items"]] == ["lab"]
+    assert house.ask("/api/v1/apps/shop", key=keys["elsewhere"]).status == 404
+    assert house.ask("/api/v1/apps/lab", {"models": ["*"]}, method="PATCH", key=keys["elsewhere"]).status == 403
+    assert house.ask("/api/v1/apps/shop", method="DELETE").status == 204
+    assert house.ask("/api/v1/apps", {"id": "admin"}).status == 422
+
+
+def test_models_through_their_door(house: Gateway, keys: dict[str, str]) -> None:
+    made = house.ask("/api/v1/models", {"id": "vendor/new:1", **model(quality=0.5)})
+    assert made.status == 201
+    assert house.chat("vendor/new:1").status == 200
+    found = house.ask("/api/v1/models/vendor/new:1").json
+    assert (found["quality"], found["health"], found["target_health"][0]["state"]) == (0.5, "ok", "ok")
+    assert "targets" not in house.ask("/api/v1/models/prompt", key=keys["elsewhere"]).json
+    assert house.ask("/api/v1/models/vendor/new:1", {"quality": 0.7}, method="PATCH").json["quality"] == 0.7
+    assert patch(house, {"aliases": {"fast": "vendor/new:1"}}).status == 200
+    refused = house.ask("/api/v1/models/vendor/new:1", method="DELETE")
+    assert problems_of(refused) == {"aliases.fast"}
+
+
+def test_what_a_model_learnt_outlives_a_revision(house: Gateway) -> None:
+    assert house.chat("unwell").status == 503
+    before = house.ask("/api/v1/models/unwell").json["target_health"]
+    assert before[0]["state"] == "failing"
+    patch(house, {"models": {"unwell": {"quality": 0.1}, "other": model()}})
+    assert house.ask("/api/v1/models/unwell").json["target_health"] == before

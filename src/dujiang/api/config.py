@@ -16,6 +16,7 @@ from dujiang.config.difference import differences
 from dujiang.config.problems import InvalidDocument
 from dujiang.config.schema import document_schema
 from dujiang.config.service import Configuration, Proposal
+from dujiang.config.strict_yaml import yaml_of
 from dujiang.config.tree import Format, read_tree
 from dujiang.core.call import Caller
 from dujiang.core.errors import InvalidRequest, PreconditionRequired, Unprocessable
@@ -103,12 +104,18 @@ Limit = Annotated[int, Query(ge=1, le=200)]
 Number = Annotated[int, Query(ge=1, le=999_999_999)]
 
 
-@router.get("")
-async def get_config(runtime: Serving, caller: Reading, response: Response) -> dict[str, Any]:
-    """The whole document, secrets as `***`. The `ETag` is the revision: send it back as `If-Match`."""
+@router.get("", responses={200: {"content": {"application/json": {}, "application/yaml": {}}}}, response_class=Response)
+async def get_config(request: Request, runtime: Serving, caller: Reading) -> Response:
+    """The whole document, secrets as `***`; in YAML for who accepts `application/yaml`.
+
+    The `ETag` is the revision: send it back as `If-Match`.
+    """
     revision, tree = await runtime.configure(lambda config: (config.live.revision, config.tree(config.live.revision)))
-    response.headers["ETag"] = f'"{revision}"'
-    return tree
+    is_yaml = "yaml" in request.headers.get("accept", "")
+    body, media_type = (
+        (yaml_of(tree), "application/yaml") if is_yaml else (msgspec.json.encode(tree), "application/json")
+    )
+    return Response(body, media_type=media_type, headers={"ETag": f'"{revision}"'})
 
 
 @router.put("", openapi_extra=_DOCUMENT)

@@ -7,14 +7,11 @@ from dujiang.core.errors import NotBuilt
 
 UNBUILT: dict[str, str] = {
     "/api/v1/schedule": "The schedule planner",
-    "/api/v1/apps": "Apps",
     "/api/v1/keys": "Keys over HTTP",
-    "/api/v1/roles": "Roles over HTTP",
     "/api/v1/users": "Users",
     "/api/v1/budgets": "Budgets",
     "/api/v1/me": "The caller's own page",
     "/api/v1/scenes": "Scenes over HTTP",
-    "/api/v1/models": "The model catalogue",
     "/api/v1/routing": "Routing",
     "/api/v1/feedback": "Feedback",
     "/api/v1/cache": "The cache",

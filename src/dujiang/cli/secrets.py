@@ -29,7 +29,7 @@ _WIDTH = 1_000  # wider than any row: the terminal may wrap a line, but a name i
 
 app = typer.Typer(
     name="secrets",
-    help="Encrypted secrets, which a document names as `secret:NAME`. A running server reads them when it starts.",
+    help="Encrypted secrets, which a document names as `secret:NAME`. A running server takes a change up in a second.",
     no_args_is_help=True,
 )
 

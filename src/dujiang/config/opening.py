@@ -40,7 +40,7 @@ def open_configuration(
         Audit(database),
         rules(environ=environ),
         Origins(environ, allowed, secrets.binding_of),
-        secrets.seal,
+        secrets,
         compile,
     )
 

@@ -1,6 +1,6 @@
 """The configuration of one process: the revision it works by, how it changes it, and how it follows others' changes."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 from msgspec import Struct, structs
@@ -25,15 +25,21 @@ S = TypeVar("S")
 """What a document is compiled into."""
 
 MAX_COMMENT_CHARACTERS = 1000
+_EDIT_TRIES = 10
+
 MAX_ENTRIES = 100_000
 MAX_ENTRY_BYTES = 1024 * 1024
 """Changes one by one must not build what no single document may be."""
 
 
-class Seal(Protocol):
-    """Stores a literal secret, and returns the reference that a document holds in its place."""
+class Secrets(Protocol):
+    """The stored secrets. `mark` differs after every change of theirs."""
 
-    def __call__(self, value: Secret, binding: Binding, by: str) -> str: ...
+    def seal(self, value: Secret, binding: Binding, by: str) -> str:
+        """Stores a literal secret, and returns the reference that a document holds in its place."""
+        ...
+
+    def mark(self) -> object: ...
 
 
 class Compile(Protocol[S]):
@@ -72,13 +78,14 @@ class Configuration(Generic[S]):
     """Not for several threads at once: whoever owns it lets one do its work after the other. Every method blocks."""
 
     def __init__(
-        self, history: History, audit: Audit, rules: Rules, origins: Origins, seal: Seal, compile: Compile[S]
+        self, history: History, audit: Audit, rules: Rules, origins: Origins, secrets: Secrets, compile: Compile[S]
     ) -> None:
         self._history = history
         self._audit = audit
         self._rules = rules
         self._origins = origins
-        self._seal = seal
+        self._secrets = secrets
+        self._secrets_mark: object = None
         self._compile = compile
         self._live: Live[S] | None = None
         self._refused = NO_REVISION
@@ -101,14 +108,14 @@ class Configuration(Generic[S]):
         return self._live
 
     def follow(self) -> Live[S] | None:
-        """Take up what another process made the newest revision; None where nothing is new.
+        """Take up what another process made the newest revision, or a stored secret; None where nothing is new.
 
         Raises an `AppError` where it cannot be compiled: the one before stays at work, and that one is not tried again.
         """
         revision = self._history.head()
         live = self.live
         if revision in {live.revision, self._refused}:
-            return None
+            return self._renewed(live)
         tree = sharing(self._history.tree(revision), live.checked.tree)
         try:
             self._live = self._taken(revision, tree, self._history.digests(revision))
@@ -141,6 +148,25 @@ class Configuration(Generic[S]):
     def patch(self, patch: Tree, parent: int, author: Author, comment: str = "") -> Proposal:
         """Make the newest revision with a JSON merge patch the next one. As `apply`."""
         return self.apply(merged(self.live.checked.tree, patch), parent, author, "patch", comment)
+
+    def edit(self, section: str, name: str, make: Callable[[Tree | None], Tree | None], author: Author) -> Proposal:
+        """Change one name of a section in the newest revision, whichever that is. `make` gets what the name holds, None
+        for nothing, and gives what it shall hold; it may be asked again where somebody else was faster. As `apply`.
+        """
+        for _ in range(_EDIT_TRIES):
+            self.follow()
+            known = self.live.checked.full.get(section, {})
+            made = make(known.get(name))
+            content = (
+                {key: part for key, part in known.items() if key != name} if made is None else {**known, name: made}
+            )
+            tree = {**self.live.checked.tree, section: content}
+            action = "delete" if made is None else "create" if name not in known else "change"
+            try:
+                return self.apply(tree, self.live.revision, author, action, f"{section}.{name}")
+            except StaleRevision:
+                continue
+        raise StaleRevision(self.live.revision)
 
     def roll_back(self, revision: int, parent: int | None, author: Author, comment: str = "") -> Proposal:
         """Make an earlier revision the next one; without `parent`, whatever is the newest. Raises `NotFound`, and as
@@ -207,7 +233,7 @@ class Configuration(Generic[S]):
         def seal(place: Place, text: str) -> str:
             provider = document.providers.get(place.provider or "")
             bound = self._origins.binding(provider) if provider else self._origins.alerts_binding(document.alerts)
-            return text if bound is None else self._seal(Secret(text), bound, author.name)
+            return text if bound is None else self._secrets.seal(Secret(text), bound, author.name)
 
         tree = sealed(proposal.checked.tree, seal)
         if dict(secrets_of(tree)) == dict(secrets_of(proposal.checked.tree)):
@@ -216,8 +242,18 @@ class Configuration(Generic[S]):
         digests, changes = self._changes(self.live, checked)
         return structs.replace(proposal, checked=checked, digests=digests, changes=changes)
 
+    def _renewed(self, live: Live[S]) -> Live[S] | None:
+        """The same revision with other secrets, None where they are the same."""
+        mark = self._secrets.mark()
+        if mark == self._secrets_mark:
+            return None
+        self._secrets_mark = mark
+        self._live = structs.replace(live, snapshot=self._compile(live.checked.document, live.revision, live.snapshot))
+        return self._live
+
     def _taken(self, revision: int, tree: Tree, digests: Mapping[Key, bytes]) -> Live[S]:
         before = self._live
+        self._secrets_mark = self._secrets.mark()
         checked = take_tree(tree, self._rules, before.checked if before else None)
         snapshot = self._compile(checked.document, revision, before.snapshot if before else None)
         return Live(revision, checked, digests, snapshot)
@@ -236,6 +272,14 @@ class Configuration(Generic[S]):
                 put.append(Change(key, entry))
         _refuse(tuple(_excess(digests, put)))
         return digests, (*put, *(Change(key, None) for key in live.digests if key not in digests))
+
+
+def _with_its_like(section: str, full: Tree) -> Tree:
+    """What a document has to hold beside a section, so that the default document does not stand in for it: models and
+    providers come together.
+    """
+    pair = ("providers", "models")
+    return {name: full[name] for name in pair if name in full} if section in pair else {}
 
 
 def _compared(tree: Tree, known: Tree) -> Iterator[tuple[Key, Any, bool]]:

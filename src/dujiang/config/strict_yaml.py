@@ -34,6 +34,11 @@ _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})")
 _NUMBER = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})?(?:\.[0-9]{1,40})?(?:[eE][-+]?[0-9]{1,3})?")
 
 
+def yaml_of(tree: dict[str, Any]) -> str:
+    """A tree as YAML that `read_yaml` reads back, with its keys in their order."""
+    return yaml.safe_dump(tree, allow_unicode=True, sort_keys=False, width=120)
+
+
 def read_yaml(text: str, problems: Problems) -> Any:
     """The tree of a YAML text; an empty text is an empty mapping. What is read after a problem is of no use."""
     builder = _Builder(problems)

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from dujiang.core.binding import Binding
 from dujiang.core.errors import InvalidRequest, Misconfigured, NotFound
@@ -103,6 +103,11 @@ class SecretStore:
         with self._database.read() as connection:
             row = connection.execute(select(secrets).where(secrets.c.name == name)).first()
         return _binding_of(row) if row is not None else None
+
+    def mark(self) -> tuple[Any, ...]:
+        """Something that differs after every change of the secrets."""
+        with self._database.read() as connection:
+            return tuple(connection.execute(select(func.count(), func.max(secrets.c.created_at))).one())
 
     def names(self) -> list[StoredSecret]:
         """What is stored, by name, never a value."""

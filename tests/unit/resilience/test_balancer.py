@@ -8,11 +8,15 @@ from hypothesis import strategies as st
 from dujiang.resilience.balancer import least_loaded
 
 
+class Load:
+    in_flight = 0
+
+
 class Target:
     def __init__(self, name: str, weight: float) -> None:
         self.name = name
         self.weight = weight
-        self.in_flight = 0
+        self.load = Load()
         self.credit = 0.0
 
 
@@ -27,15 +31,15 @@ def test_lone_calls_go_round_exactly_by_weight(weights: list[int]) -> None:
 def test_calls_in_flight_are_shared_by_weight(weights: list[int], calls: int) -> None:
     targets = [Target(str(n), weight) for n, weight in enumerate(weights)]
     for _ in range(calls):
-        least_loaded(targets).in_flight += 1
+        least_loaded(targets).load.in_flight += 1
     for target in targets:
         fair = calls * target.weight / sum(weights)
-        assert abs(target.in_flight - fair) <= len(targets) * max(weights)
+        assert abs(target.load.in_flight - fair) <= len(targets) * max(weights)
 
 
 def test_a_busy_target_is_passed_over() -> None:
     heavy, light = Target("heavy", 3), Target("light", 1)
-    heavy.in_flight = 1
+    heavy.load.in_flight = 1
     assert least_loaded([heavy, light]) is light
 
 

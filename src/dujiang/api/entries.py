@@ -1,0 +1,92 @@
+"""Names of the document as resources of their own: every write is a revision like any other."""
+
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import Request, Response
+
+from dujiang.api.config import author_of
+from dujiang.config.merge import merged
+from dujiang.config.tree import read_tree
+from dujiang.core.call import Caller
+from dujiang.core.errors import Conflict, InvalidRequest, NotFound
+from dujiang.runtime import Runtime
+
+Part = dict[str, Any]
+
+
+async def body_of(request: Request) -> Part:
+    """The JSON object of a request. Raises `InvalidDocument`."""
+    return read_tree(await request.body(), "json")
+
+
+def named(body: Part) -> tuple[str, Part]:
+    """The `id` of a body, and the rest of it. Raises `InvalidRequest`."""
+    name = body.get("id")
+    if not isinstance(name, str) or not 1 <= len(name) <= 128:
+        raise InvalidRequest("Give an `id`: a text of 1 to 128 characters.", param="id")
+    return name, {key: value for key, value in body.items() if key != "id"}
+
+
+async def create(runtime: Runtime, caller: Caller, section: str, name: str, part: Part, response: Response) -> Part:
+    """Put a new name. Raises `Conflict` where it is there already, and as `Configuration.apply`."""
+
+    def make(known: Part | None) -> Part:
+        if known is not None:
+            raise Conflict(f"`{name}` is there already: change it with PATCH.", reason="exists", param="id")
+        return part
+
+    return await edit(runtime, caller, section, name, make, response)
+
+
+async def change(runtime: Runtime, caller: Caller, section: str, name: str, patch: Part, response: Response) -> Part:
+    """Apply a JSON merge patch to a name. Raises `NotFound`, and as `Configuration.apply`."""
+    return await edit(
+        runtime, caller, section, name, lambda known: merged(_present(known, section, name), patch), response
+    )
+
+
+async def remove(runtime: Runtime, caller: Caller, section: str, name: str) -> None:
+    """Take a name away. Raises `NotFound`, and as `Configuration.apply`: what others refer to stays."""
+    author = author_of(runtime, caller)
+
+    def make(known: Part | None) -> None:
+        _present(known, section, name)
+
+    await runtime.configure(lambda config: config.edit(section, name, make, author))
+
+
+async def edit(
+    runtime: Runtime,
+    caller: Caller,
+    section: str,
+    name: str,
+    make: Callable[[Part | None], Part],
+    response: Response,
+) -> Part:
+    """Change a name, and answer what it holds now; the `ETag` is the revision."""
+    author = author_of(runtime, caller)
+    done = await runtime.configure(lambda config: config.edit(section, name, make, author))
+    response.headers["ETag"] = f'"{done.revision}"'
+    return item(name, done.checked.full[section][name])
+
+
+async def parts(runtime: Runtime, section: str) -> dict[str, Part]:
+    """Every name of a section with what it holds, the default document's where the document leaves it out."""
+    return await runtime.configure(lambda config: config.live.checked.full.get(section, {}))
+
+
+async def part(runtime: Runtime, section: str, name: str) -> Part:
+    """Raises `NotFound`."""
+    return _present((await parts(runtime, section)).get(name), section, name)
+
+
+def item(name: str, part: Part) -> Part:
+    return {"id": name, **part}
+
+
+def _present(known: Part | None, section: str, name: str) -> Part:
+    if known is None:
+        noun = section.removesuffix("s")
+        raise NotFound(f"There is no {noun} `{name[:100]}`.", reason=f"{noun}_not_found", param="id")
+    return known
