@@ -1,6 +1,7 @@
 """SSRF at connect: what is connected to is what was judged, whatever the name says before or after."""
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from dujiang.core.errors import Misconfigured, Unavailable
 from dujiang.providers.connect import DirectDialer, ForwardDialer, Origin, Proxy, TunnelDialer, origin_of
 from dujiang.providers.http import Pool, WireLimits
 from dujiang.providers.local import Embedded
+from dujiang.providers.resolve import MAX_ADDRESSES, SystemResolver
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
 REQUEST = b"POST /v1/x HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}"
@@ -200,6 +202,17 @@ def test_a_name_without_an_address_is_unavailable() -> None:
             await ask(Pool(DirectDialer(Origin("http", "models.example", 80), None, StubResolver([]))))
 
     run(main)
+
+
+def test_the_system_is_asked_once_for_a_name_and_few_of_its_addresses_are_taken() -> None:
+    class Generous(asyncio.SelectorEventLoop):
+        async def getaddrinfo(self, host, port, **options):
+            numbers = [1, 1, *range(1, 100)]
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"8.8.8.{n}", port)) for n in numbers]
+
+    with asyncio.Runner(loop_factory=Generous) as runner:
+        found = runner.run(SystemResolver().resolve("models.example", 443))
+    assert found == tuple(ip_address(f"8.8.8.{n}") for n in range(1, MAX_ADDRESSES + 1))
 
 
 def test_the_embedded_model_is_reached_on_loopback_without_any_name() -> None:
