@@ -252,13 +252,13 @@ def test_thefts_by_an_administrator_are_refused(house: Gateway, theft: str) -> N
     assert audited(house)[0] == ("patch", "refused")
 
 
-def test_a_sealed_secret_does_not_move(house: Gateway) -> None:
+def test_a_sealed_secret_does_not_move(house: Gateway, emulator: Emulator) -> None:
     patch(house, moved(house, credentials=[{"name": "own", "secret": LITERAL}]))
     place = "providers.openai.credentials[0].secret"
     masked = [{"name": "own", "secret": "***"}]
     for changes in (
         {"base_url": "https://evil.example/v1", "credentials": masked},
-        {"kind": "deepseek", "credentials": masked},
+        {"kind": "deepseek", "base_url": f"{emulator.url}/v1", "credentials": masked},
         {"credentials": [{"name": "another", "secret": "***"}]},
     ):
         assert place in problems_of(patch(house, moved(house, **changes)))

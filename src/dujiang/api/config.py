@@ -111,11 +111,10 @@ async def get_config(request: Request, runtime: Serving, caller: Reading) -> Res
     The `ETag` is the revision: send it back as `If-Match`.
     """
     revision, tree = await runtime.configure(lambda config: (config.live.revision, config.tree(config.live.revision)))
-    is_yaml = "yaml" in request.headers.get("accept", "")
-    body, media_type = (
-        (yaml_of(tree), "application/yaml") if is_yaml else (msgspec.json.encode(tree), "application/json")
-    )
-    return Response(body, media_type=media_type, headers={"ETag": f'"{revision}"'})
+    headers = {"ETag": f'"{revision}"'}
+    if "yaml" in request.headers.get("accept", ""):
+        return Response(yaml_of(tree), headers=headers, media_type="application/yaml")
+    return Response(msgspec.json.encode(tree), headers=headers, media_type="application/json")
 
 
 @router.put("", openapi_extra=_DOCUMENT)

@@ -41,9 +41,11 @@ async def create(runtime: Runtime, caller: Caller, section: str, name: str, part
 
 async def change(runtime: Runtime, caller: Caller, section: str, name: str, patch: Part, response: Response) -> Part:
     """Apply a JSON merge patch to a name. Raises `NotFound`, and as `Configuration.apply`."""
-    return await edit(
-        runtime, caller, section, name, lambda known: merged(_present(known, section, name), patch), response
-    )
+
+    def make(known: Part | None) -> Part:
+        return merged(_present(known, section, name), patch)
+
+    return await edit(runtime, caller, section, name, make, response)
 
 
 async def remove(runtime: Runtime, caller: Caller, section: str, name: str) -> None:

@@ -1,5 +1,6 @@
 """The configuration of a process, put together; and the first revision of an empty database."""
 
+import asyncio
 import logging
 import os
 from collections.abc import Mapping
@@ -10,12 +11,17 @@ from msgspec import Struct
 from dujiang.config.audit import Audit
 from dujiang.config.author import operator
 from dujiang.config.entries import Tree, entry_of
+from dujiang.config.environment import expand
 from dujiang.config.history import NO_REVISION, History
 from dujiang.config.loader import default_tree, rules
 from dujiang.config.origins import Origins
-from dujiang.config.service import Compile, Configuration
-from dujiang.config.settings import Document
+from dujiang.config.problems import Findings
+from dujiang.config.reach import reach_findings
+from dujiang.config.service import Compile, Configuration, Look
+from dujiang.config.settings import Document, Sections
+from dujiang.config.stored import stored_findings
 from dujiang.config.tree import read_tree
+from dujiang.providers.resolve import SystemResolver
 from dujiang.storage.database import Database
 from dujiang.storage.secrets import SecretStore
 
@@ -39,10 +45,23 @@ def open_configuration(
         History(database),
         Audit(database),
         rules(environ=environ),
-        Origins(environ, allowed, secrets.binding_of),
+        Origins(environ, allowed),
         secrets,
+        _surroundings(secrets, environ),
         compile,
     )
+
+
+def _surroundings(secrets: SecretStore, environ: Mapping[str, str]) -> Look:
+    def look(sections: Sections) -> Findings:
+        def expanded(text: str) -> str:
+            return expand(text, environ)
+
+        stored = stored_findings(sections, expanded, secrets.reveal)
+        reached = asyncio.run(reach_findings(sections, expanded, SystemResolver()))
+        return Findings((*stored.problems, *reached.problems), (*stored.warnings, *reached.warnings))
+
+    return look
 
 
 def compile_nothing(document: Document, revision: int, before: None = None) -> None:

@@ -1,9 +1,9 @@
-"""What a document that comes over the network may not do: read the environment, or send a known secret elsewhere.
+"""What a document that comes over the network may not do: read the environment, or send what is in it elsewhere.
 
-A reference to the environment and a stored secret belong to the kind and the origin that they were declared for.
+A reference to the environment belongs to the kind and the origin that it was declared for, as a stored secret does.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from msgspec import Struct
 
@@ -11,25 +11,19 @@ from dujiang.config.author import Author
 from dujiang.config.checked import Checked
 from dujiang.config.environment import UnresolvedReference, expand, names_in
 from dujiang.config.settings import AlertSettings
+from dujiang.config.stored import ALERTS
 from dujiang.core.binding import Binding
 from dujiang.core.errors import Forbidden
 from dujiang.core.problem import Problem, at
-from dujiang.core.secret import stored_name
 from dujiang.providers.binding import binding_of
 from dujiang.providers.settings import ProviderSettings
 
-ALERTS = "alerts"
-"""The kind in the binding of the alerts' secret."""
-
 
 class Origins(Struct, frozen=True):
-    """What is known of the machine: the environment, the variables that documents over the network may name, and to
-    whom a stored secret is bound (None where there is none of that name).
-    """
+    """What is known of the machine: the environment, and the variables that documents over the network may name."""
 
     environ: Mapping[str, str]
     allowed: Collection[str]
-    binding_of_stored: Callable[[str], Binding | None]
 
     def problems(self, before: Checked, after: Checked) -> Iterator[Problem]:
         """Every text that may not be where it is."""
@@ -64,22 +58,13 @@ class Origins(Struct, frozen=True):
         )
         for n, credential in enumerate(provider.credentials):
             path = at("credentials", n) + ".secret"
-            yield from self._of_secret(credential.secret.reveal(), kept, self.binding(provider), path)
+            yield from self._of_text(credential.secret.reveal(), kept, path)
 
     def _of_alerts(self, alerts: AlertSettings, known: AlertSettings) -> Iterator[Problem]:
         is_same_place = self.alerts_binding(alerts) == self.alerts_binding(known)
         yield from self._of_text(alerts.url, {known.url}, "url")
         kept = {known.secret.reveal()} if is_same_place else ()
-        yield from self._of_secret(alerts.secret.reveal(), kept, self.alerts_binding(alerts), "secret")
-
-    def _of_secret(self, text: str, kept: Collection[str], to: Binding | None, path: str) -> Iterator[Problem]:
-        stored = stored_name(text)
-        if stored is None:
-            yield from self._of_text(text, kept, path)
-        elif (bound := self.binding_of_stored(stored)) is None:
-            yield Problem(path, "names a secret that is not stored")
-        elif bound != to:
-            yield Problem(path, "is bound to another kind of provider or another address: give the secret again")
+        yield from self._of_text(alerts.secret.reveal(), kept, "secret")
 
     def _of_text(self, text: str, kept: Collection[str], path: str) -> Iterator[Problem]:
         if text in kept:

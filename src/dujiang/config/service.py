@@ -12,8 +12,8 @@ from dujiang.config.entries import NAMED, Key, Tree, entry_of, parts_of
 from dujiang.config.history import NO_REVISION, Change, History, Revision, StaleRevision
 from dujiang.config.merge import merged, sharing
 from dujiang.config.origins import Origins, require_privileges
-from dujiang.config.problems import InvalidDocument
-from dujiang.config.settings import Document
+from dujiang.config.problems import Findings, InvalidDocument
+from dujiang.config.settings import AlertSettings, Document, Sections
 from dujiang.config.unmask import Place, restored, sealed, secrets_of, shown_tree
 from dujiang.config.warnings import warnings
 from dujiang.core.binding import Binding
@@ -40,6 +40,10 @@ class Secrets(Protocol):
         ...
 
     def mark(self) -> object: ...
+
+
+Look = Callable[[Sections], Findings]
+"""What is known only by asking the network and the stored secrets: where names lead, to whom secrets are bound."""
 
 
 class Compile(Protocol[S]):
@@ -78,7 +82,14 @@ class Configuration(Generic[S]):
     """Not for several threads at once: whoever owns it lets one do its work after the other. Every method blocks."""
 
     def __init__(
-        self, history: History, audit: Audit, rules: Rules, origins: Origins, secrets: Secrets, compile: Compile[S]
+        self,
+        history: History,
+        audit: Audit,
+        rules: Rules,
+        origins: Origins,
+        secrets: Secrets,
+        look: Look,
+        compile: Compile[S],
     ) -> None:
         self._history = history
         self._audit = audit
@@ -86,6 +97,7 @@ class Configuration(Generic[S]):
         self._origins = origins
         self._secrets = secrets
         self._secrets_mark: object = None
+        self._look = look
         self._compile = compile
         self._live: Live[S] | None = None
         self._refused = NO_REVISION
@@ -155,12 +167,13 @@ class Configuration(Generic[S]):
         """
         for _ in range(_EDIT_TRIES):
             self.follow()
-            known = self.live.checked.full.get(section, {})
+            checked = self.live.checked
+            known = checked.full.get(section, {})
             made = make(known.get(name))
-            content = (
-                {key: part for key, part in known.items() if key != name} if made is None else {**known, name: made}
-            )
-            tree = {**self.live.checked.tree, section: content}
+            content = {key: part for key, part in known.items() if key != name}
+            if made is not None:
+                content = {**known, name: made}
+            tree = {**checked.tree, **_with_its_like(section, checked.full), section: content}
             action = "delete" if made is None else "create" if name not in known else "change"
             try:
                 return self.apply(tree, self.live.revision, author, action, f"{section}.{name}")
@@ -192,8 +205,10 @@ class Configuration(Generic[S]):
         require_privileges(author, before, checked)
         if not author.is_operator:
             _refuse(tuple(self._origins.problems(settled or before, checked)))
+        found = self._look(_changed_upstreams(before.document, checked.document))
+        _refuse(found.problems)
         digests, changes = self._changes(live, checked)
-        doubts = warnings(checked.document, self._rules.environ or {})
+        doubts = (*warnings(checked.document, self._rules.environ or {}), *found.warnings)
         return Proposal(live.revision, checked, digests, changes, doubts, live.revision)
 
     def apply(
@@ -272,6 +287,13 @@ class Configuration(Generic[S]):
                 put.append(Change(key, entry))
         _refuse(tuple(_excess(digests, put)))
         return digests, (*put, *(Change(key, None) for key in live.digests if key not in digests))
+
+
+def _changed_upstreams(before: Sections, after: Sections) -> Sections:
+    """The providers and alerts that are not as they were."""
+    known = before.providers
+    changed = {name: provider for name, provider in after.providers.items() if known.get(name) is not provider}
+    return Sections(providers=changed, alerts=after.alerts if after.alerts is not before.alerts else AlertSettings())
 
 
 def _with_its_like(section: str, full: Tree) -> Tree:

@@ -9,9 +9,12 @@ from dujiang.config.settings import Sections
 from dujiang.core.binding import Binding
 from dujiang.core.errors import Misconfigured
 from dujiang.core.problem import Problem, at
-from dujiang.core.secret import stored_name
+from dujiang.core.secret import Secret, stored_name
 from dujiang.providers.binding import binding_of
 from dujiang.providers.credentials import Reveal
+
+ALERTS = "alerts"
+"""The kind of the alerts' receiver in the binding of its secret."""
 
 _REFUSED = "foreign_secret"
 
@@ -25,17 +28,24 @@ class StoredReference(Struct, frozen=True):
 
 
 def stored_references(sections: Sections, expand: Callable[[str], str]) -> Iterator[StoredReference]:
-    """Every one whose provider has an address. `expand` replaces `${NAME}`."""
+    """Every one that would be sent somewhere. `expand` replaces `${NAME}`."""
+    for path, secret, kind, address in _places(sections):
+        name = stored_name(secret.reveal())
+        if name is None:
+            continue
+        try:
+            binding = binding_of(kind, expand(address))
+        except ValueError:
+            continue  # no address, or the reader's to refuse
+        yield StoredReference(path, name, binding)
+
+
+def _places(sections: Sections) -> Iterator[tuple[str, Secret, str, str]]:
     for name, provider in sections.providers.items():
+        path = at("providers", name)
         for n, credential in enumerate(provider.credentials):
-            stored = stored_name(credential.secret.reveal())
-            if stored is None:
-                continue
-            try:
-                binding = binding_of(provider.kind, expand(provider.base_url))
-            except ValueError:
-                continue  # the reader's to refuse
-            yield StoredReference(f"{at(at('providers', name) + '.credentials', n)}.secret", stored, binding)
+            yield f"{at(f'{path}.credentials', n)}.secret", credential.secret, provider.kind, provider.base_url
+    yield "alerts.secret", sections.alerts.secret, ALERTS, sections.alerts.url
 
 
 def stored_findings(sections: Sections, expand: Callable[[str], str], reveal: Reveal) -> Findings:

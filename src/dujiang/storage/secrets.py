@@ -98,12 +98,6 @@ class SecretStore:
             )
         return Secret(self._decrypted(row).decode())
 
-    def binding_of(self, name: str) -> Binding | None:
-        """To whom a secret may be sent, None where there is none of that name."""
-        with self._database.read() as connection:
-            row = connection.execute(select(secrets).where(secrets.c.name == name)).first()
-        return _binding_of(row) if row is not None else None
-
     def mark(self) -> tuple[Any, ...]:
         """Something that differs after every change of the secrets."""
         with self._database.read() as connection:
