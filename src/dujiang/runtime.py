@@ -34,6 +34,7 @@ from dujiang.resilience.settings import TimeoutSettings, overridden
 from dujiang.routing.catalog import Catalog, Model, Target
 from dujiang.routing.stage import route
 from dujiang.scenes.compiled import compile_scenes
+from dujiang.scenes.output_stage import check_output
 from dujiang.scenes.stage import render
 from dujiang.storage.database import Database
 from dujiang.telemetry.metrics import JournalCounts, Metrics
@@ -126,18 +127,26 @@ def compile_snapshot(
     models = {name: _compile_model(name, model, document, services, book) for name, model in document.models.items()}
     catalog = Catalog(models, document.aliases, frozenset(document.routes))
     rights = compile_roles(document.roles, document.apps)
+    scenes = compile_scenes(document.scenes)
     stages = (
         observe(metrics),
         record(journal, document.records.content, _content_policies(document.apps)),
         parse(),
         admit(rights, "chat:call"),
-        render(compile_scenes(document.scenes)),
+        render(scenes, _schema_models(document)),
         authorise(document.aliases),
         route(catalog),
+        check_output(scenes),
     )
     handler = compose(stages, dispatch(models))
     total_s = max((_timeouts(document, model).total_s for model in document.models.values()), default=300.0)
     return Snapshot(revision, document, handler, catalog, rights, services, total_s)
+
+
+def _schema_models(document: Document) -> frozenset[str]:
+    """The names of models that write by a JSON schema when they are asked to."""
+    able = {name for name, model in document.models.items() if model.abilities.json_schema}
+    return frozenset(able | {alias for alias, name in document.aliases.items() if name in able})
 
 
 def _content_policies(apps: Mapping[str, AppSettings]) -> dict[str, ContentPolicy]:
