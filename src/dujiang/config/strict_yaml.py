@@ -140,10 +140,12 @@ class _Builder:
 
 
 def _value(event: yaml.ScalarEvent) -> Any:
-    text = str(event.value)
     is_plain = event.implicit[0]
-    if not is_plain:
-        return text
+    return plain_value(str(event.value)) if is_plain else event.value
+
+
+def plain_value(text: str) -> Any:
+    """What a scalar without quotes means."""
     if text in _CONSTANTS:
         return _CONSTANTS[text]
     if _INTEGER.fullmatch(text):
