@@ -1,7 +1,5 @@
 """Whom a scene is for."""
 
-from collections.abc import Iterable
-
 from msgspec import Struct
 
 from dujiang.core.call import Call, Rights
@@ -22,11 +20,9 @@ class Access(Struct, frozen=True):
         """Raises `Forbidden` for another app, and where the call's roles hold none that the scene is for."""
         if app not in self.apps:
             raise _forbidden(f"The scene `{scene}` is not for this app.")
-        if not all(self._has_any(roles) for roles in rights.roles):
-            raise _forbidden(f"The scene `{scene}` is not for the roles of this call.")
-
-    def _has_any(self, roles: Iterable[str]) -> bool:
-        return any(role in self.roles for role in roles)
+        for roles in rights.roles:
+            if self.roles.exact.isdisjoint(roles) and not any(role in self.roles for role in roles):
+                raise _forbidden(f"The scene `{scene}` is not for the roles of this call.")
 
 
 def compile_access(scene: SceneSettings) -> Access | None:

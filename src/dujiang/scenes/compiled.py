@@ -11,7 +11,7 @@ from dujiang.core.chat import Message, Role
 from dujiang.core.errors import InvalidRequest, NotFound, Unprocessable
 from dujiang.core.problem import shortened
 from dujiang.scenes.access import PROMPT_ID, Access, check_rights, compile_access
-from dujiang.scenes.locks import Parameters, compile_locks, compile_parameters
+from dujiang.scenes.locks import Lock, Parameters, compile_locks, compile_parameters
 from dujiang.scenes.output import OutputSchema
 from dujiang.scenes.rollout import Rollout, compile_rollout
 from dujiang.scenes.settings import SceneSettings, VariableSettings, VersionSettings
@@ -46,7 +46,7 @@ class Version(Struct, frozen=True):
     opening: tuple[Message, ...] | None
     model: str | None
     parameters: Parameters
-    locks: Parameters
+    locks: tuple[Lock, ...]
     output: OutputSchema | None
 
     def messages(self, given: Mapping[str, Any]) -> tuple[Message, ...]:
@@ -65,8 +65,8 @@ class Version(Struct, frozen=True):
             if reason is not None:
                 raise _unprocessable(name, f"The scene's variable `{name}` must be {reason}")
             values[name] = as_text(value)
-        missing = next((name for name in self.variables if name not in values), None)
-        if missing is not None:
+        if len(values) < len(self.variables):
+            missing = next(name for name in self.variables if name not in values)
             raise _unprocessable(missing, f"The scene's variable `{missing}` is required")
         return values
 
@@ -82,18 +82,17 @@ class Scene(Struct, frozen=True):
     default: Label
     access: Access | None
 
-    def choose(self, choice: SceneChoice, user: str) -> Version:
-        """The version that is asked for, or that `user` gets. Raises `NotFound` and `InvalidRequest`."""
+    def chosen(self, choice: SceneChoice) -> Label:
+        """What is asked for. Raises `NotFound` and `InvalidRequest`."""
         if choice.version is not None:
             if choice.version not in self.versions:
                 raise _not_found("scene_version", choice.id, f"`{choice.id}` has no version {choice.version}")
             return self.versions[choice.version]
-        chosen = self.default
         if choice.label is not None:
             if choice.label not in self.labels:
                 raise _not_found("scene_label", choice.label, f"`{choice.id}` has no label `{shortened(choice.label)}`")
-            chosen = self.labels[choice.label]
-        return chosen if isinstance(chosen, Version) else chosen.version_for(user)
+            return self.labels[choice.label]
+        return self.default
 
 
 class Scenes(Struct, frozen=True):
@@ -111,7 +110,8 @@ class Scenes(Struct, frozen=True):
             raise _not_found("scene", choice.id, f"There is no scene `{shortened(choice.id)}`")
         if scene.access is not None or call.rights.scenes:
             check_rights(choice.id, scene.access, call)
-        return scene.choose(choice, user_of(call))
+        chosen = scene.chosen(choice)
+        return chosen if isinstance(chosen, Version) else chosen.version_for(user_of(call))
 
     @property
     def output_schemas(self) -> dict[str, dict[int, OutputSchema]]:
@@ -155,7 +155,7 @@ def compile_version(settings: VersionSettings) -> Version:
     defaults = {name: as_text(each.default) for name, each in variables.items() if each.default is not UNSET}
     parameters = compile_parameters(settings)
     output = OutputSchema(settings.output_schema) if settings.output_schema is not None else None
-    locked_form = (("response_format", output.response_format),) if output is not None else ()
+    form = (Lock("response_format", output.response_format),) if output is not None else ()
     is_complete = len(defaults) == len(variables)
     return Version(
         number=settings.version,
@@ -165,14 +165,14 @@ def compile_version(settings: VersionSettings) -> Version:
         opening=_messages(turns, defaults) if is_complete else None,
         model=settings.model,
         parameters=parameters,
-        locks=compile_locks(settings, parameters) + locked_form,
+        locks=compile_locks(parameters, settings.locks) + form,
         output=output,
     )
 
 
 def _messages(turns: tuple[Turn, ...], values: Mapping[str, str]) -> tuple[Message, ...]:
-    texts = fill((turn.text for turn in turns), values)
-    return tuple(Message(turn.role, text) for turn, text in zip(turns, texts, strict=True))
+    texts = fill([turn.text for turn in turns], values)
+    return tuple([Message(turn.role, text) for turn, text in zip(turns, texts, strict=True)])
 
 
 def _not_found(noun: str, name: str, sentence: str) -> InvalidRequest | NotFound:

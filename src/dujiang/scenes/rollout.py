@@ -6,9 +6,9 @@ the shares are those of the weights, a user always gets the same version, and a 
 others without moving any between them.
 """
 
-import math
 from collections.abc import Mapping
 from hashlib import blake2b
+from math import log1p
 from typing import Generic, Protocol, TypeVar
 
 from msgspec import Struct
@@ -16,7 +16,8 @@ from msgspec import Struct
 T = TypeVar("T")
 
 _DIGEST_BYTES = 8
-_HASHES = 2.0 ** (8 * _DIGEST_BYTES)
+_TO_UNIFORM = (1 - 2.0**-53) / 2.0 ** (8 * _DIGEST_BYTES)
+"""From a digest to a number of at least 0 and less than 1."""
 
 
 class _Hash(Protocol):
@@ -43,7 +44,13 @@ class Rollout(Struct, Generic[T], frozen=True):
     def version_for(self, user: str) -> T:
         """The version of a user: the same in every process, at every time, as long as the weights are."""
         data = user.encode("utf-8", "surrogatepass")
-        return min(self.shares, key=lambda share: _draw(share, data)).version
+        first, *others = self.shares
+        chosen, least = first, _draw(first, data)
+        for share in others:
+            drawn = _draw(share, data)
+            if drawn < least:
+                chosen, least = share, drawn
+        return chosen.version
 
 
 def compile_rollout(scene: str, label: str, weights: Mapping[int, float], versions: Mapping[int, T]) -> Rollout[T]:
@@ -60,5 +67,4 @@ def _salt(scene: str, label: str, number: int) -> _Hash:
 def _draw(share: Share[T], user: bytes) -> float:
     hashed = share.salt.copy()
     hashed.update(user)
-    uniform = (int.from_bytes(hashed.digest(), "big") + 0.5) / _HASHES
-    return -math.log(min(uniform, 1 - 2**-53)) / share.weight
+    return -log1p(-int.from_bytes(hashed.digest(), "big") * _TO_UNIFORM) / share.weight

@@ -1,9 +1,7 @@
 """The stage that turns a scene into messages, a locked model and parameters."""
 
 from collections.abc import Awaitable, Container
-from typing import Any
-
-from msgspec.structs import replace
+from copy import copy
 
 from dujiang.core.call import Call, SceneChoice
 from dujiang.core.protocols import Handler, Stage
@@ -36,17 +34,21 @@ def render(scenes: Scenes, schema_models: Container[str] = ()) -> Stage:
 
 
 def _apply(version: Version, choice: SceneChoice, call: Call, schema_models: Container[str]) -> None:
-    request = call.request
+    asked = call.request
     if version.locks:
-        check_locks(version.locks, request)
+        check_locks(version.locks, asked)
     messages = version.messages(choice.variables)
-    changes: dict[str, Any] = {name: value for name, value in version.parameters if not is_set(request, name)}
+    request = copy(asked)
+    for name, value in version.parameters:
+        if not is_set(asked, name):
+            setattr(request, name, value)
     if version.model is not None:
-        changes["model"] = version.model
+        request.model = version.model
     if version.output is not None:
-        if changes.get("model", request.model) in schema_models:
-            changes["response_format"] = version.output.response_format
+        if request.model in schema_models:
+            request.response_format = version.output.response_format
         else:
             messages = version.output.instruct(messages)
-    call.request = replace(request, messages=[*messages, *request.messages], **changes)
+    request.messages = [*messages, *asked.messages]
+    call.request = request
     call.scene = SceneChoice(choice.id, version.number, choice.label, choice.variables)

@@ -161,6 +161,11 @@ def test_a_locked_parameter_is_refused_by_name(name, value, param):
     assert (type(error), error.reason, error.param) == (Unprocessable, "locked_parameter", f"parameters.{param}")
 
 
+def test_neither_name_of_a_locked_parameter_hides_the_other():
+    assert refused(SceneChoice("strict"), max_tokens=300, max_completion_tokens=999).param == "parameters.max_tokens"
+    assert refused(SceneChoice("strict"), max_tokens=999, max_completion_tokens=300).param == "parameters.max_tokens"
+
+
 def test_a_locked_parameter_may_be_said_again_and_others_are_free():
     request = rendered(SceneChoice("strict"), temperature=0.2, stop=["a", "b"], max_completion_tokens=300).request
     assert (request.temperature, request.stop, request.max_tokens) == (0.2, ["a", "b"], None)
@@ -246,7 +251,7 @@ def test_refuses_bad_variables(choice, variable, message):
 
 def test_refuses_to_grow_beyond_its_limit_before_it_does():
     scenes = compile_scenes({"s": SceneSettings(versions=(VersionSettings(version=1, system="{{x}}" * 10_000),))})
-    version = scenes.by_id["s"].choose(SceneChoice("s"), "user")
+    version = scenes.by_id["s"].versions[1]
     with pytest.raises(Unprocessable, match="1048576 bytes"):
         version.messages({"x": "a" * 10_000_000})
     with pytest.raises(Unprocessable):
