@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 MAX_CHARS = 256 * 1024
 """The longest answer that is looked at."""
 
-MAX_STEPS = 1_000_000
+MAX_STEPS = 250_000
 """The most work that holding an answer against its schema may be: parts of the schema times values of the answer."""
 
 _STEPS_AT_ONCE = 2_000
