@@ -10,7 +10,7 @@ LOCKS := requirements
 DATA := data
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev serve test check bench bench-gateway bench-records campaign-records docs lock format clean
+.PHONY: help setup dev serve test check bench bench-gateway bench-records bench-scenes campaign-records docs lock format clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -36,7 +36,7 @@ check: $(STAMPS)/dev ## what CI runs: format, lint, types, imports, docs, tests
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	$(BIN)/python -m pytest
 
-bench: bench-gateway bench-records ## run every benchmark; results in benchmarks/results
+bench: bench-gateway bench-records bench-scenes ## run every benchmark; results in benchmarks/results
 
 bench-gateway: $(STAMPS)/dev ## CPU per call beside nginx and the reference prototype
 	@$(BIN)/python -m benchmarks.gateway $(ARGS)
@@ -44,6 +44,9 @@ bench-gateway: $(STAMPS)/dev ## CPU per call beside nginx and the reference prot
 
 bench-records: $(STAMPS)/dev ## latency of record queries and the drain's cost, from 10^5 rows up
 	@$(BIN)/python -m benchmarks.records $(ARGS)
+
+bench-scenes: $(STAMPS)/dev ## what rendering a scene costs a call
+	@$(BIN)/python -m benchmarks.scenes $(ARGS)
 
 campaign-records: $(STAMPS)/dev ## kill -9 under load, 50 rounds: nothing lost, nothing twice
 	@$(BIN)/python tests/campaign_records.py --rounds 50 --json benchmarks/results/campaign-records.json $(ARGS)

@@ -30,7 +30,8 @@ from dujiang.records.stage import record
 from dujiang.resilience.settings import TimeoutSettings, overridden
 from dujiang.routing.catalog import Catalog, Load, Model, Target
 from dujiang.routing.stage import route
-from dujiang.scenes.compiled import compile_scenes
+from dujiang.scenes.compiled import Scenes, compile_scenes, recompile_scenes
+from dujiang.scenes.output_stage import check_output
 from dujiang.scenes.stage import render
 from dujiang.telemetry.metrics import Metrics
 from dujiang.telemetry.stage import observe
@@ -44,6 +45,7 @@ class Snapshot(Struct, frozen=True):
     handler: Handler
     catalog: Catalog
     rights: RightsTable
+    scenes: Scenes
     services: dict[str, Service]
     total_s: float
 
@@ -79,18 +81,20 @@ class Compiler:
         models = _Models(document, revision, services, before).compile()
         catalog = Catalog(models, document.aliases, frozenset(document.routes))
         rights = compile_roles(document.roles, document.apps)
+        scenes = _scenes(document, before)
         stages = (
             observe(self._metrics),
             record(self._journal, document.records.content, _content_policies(document.apps)),
             parse(),
             admit(rights, "chat:call"),
-            render(compile_scenes(document.scenes)),
+            render(scenes, _schema_models(document)),
             authorise(document.aliases),
             route(catalog),
+            check_output(scenes),
         )
         handler = compose(stages, dispatch(models))
         total_s = max((model.total_s for model in models.values()), default=300.0)
-        return Snapshot(revision, document, handler, catalog, rights, services, total_s)
+        return Snapshot(revision, document, handler, catalog, rights, scenes, services, total_s)
 
 
 class _Models:
@@ -168,6 +172,18 @@ def _unchanged(document: Document, services: Mapping[str, Service], before: Snap
         for name, model in document.models.items()
         if known.models.get(name) is model and all(target.provider in same for target in model.targets)
     )
+
+
+def _scenes(document: Document, before: Snapshot | None) -> Scenes:
+    if before is None:
+        return compile_scenes(document.scenes)
+    return recompile_scenes(document.scenes, before.document.scenes, before.scenes)
+
+
+def _schema_models(document: Document) -> frozenset[str]:
+    """The names of models that write by a JSON schema when they are asked to."""
+    able = {name for name, model in document.models.items() if model.abilities.json_schema}
+    return frozenset(able | {alias for alias, name in document.aliases.items() if name in able})
 
 
 def _content_policies(apps: Mapping[str, AppSettings]) -> dict[str, ContentPolicy]:

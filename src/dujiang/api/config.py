@@ -16,8 +16,8 @@ from dujiang.config.difference import differences
 from dujiang.config.problems import InvalidDocument
 from dujiang.config.schema import document_schema
 from dujiang.config.service import Configuration, Proposal
-from dujiang.config.strict_yaml import yaml_of
 from dujiang.config.tree import Format, read_tree
+from dujiang.config.writing import write_tree
 from dujiang.core.call import Caller
 from dujiang.core.errors import InvalidRequest, PreconditionRequired, Unprocessable
 from dujiang.core.problem import Problem
@@ -113,7 +113,7 @@ async def get_config(request: Request, runtime: Serving, caller: Reading) -> Res
     revision, tree = await runtime.configure(lambda config: (config.live.revision, config.tree(config.live.revision)))
     headers = {"ETag": f'"{revision}"'}
     if "yaml" in request.headers.get("accept", ""):
-        return Response(yaml_of(tree), headers=headers, media_type="application/yaml")
+        return Response(write_tree(tree, "yaml"), headers=headers, media_type="application/yaml")
     return Response(msgspec.json.encode(tree), headers=headers, media_type="application/json")
 
 

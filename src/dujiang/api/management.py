@@ -3,7 +3,20 @@
 from fastapi import FastAPI
 
 from dujiang import __version__
-from dujiang.api import apps, catalogue, config, docs, health, in_flight, metrics, models, records, roles, unbuilt
+from dujiang.api import (
+    apps,
+    catalogue,
+    config,
+    docs,
+    health,
+    in_flight,
+    metrics,
+    models,
+    records,
+    roles,
+    scenes,
+    unbuilt,
+)
 from dujiang.api.errors import install_error_handlers
 from dujiang.runtime import Runtime
 
@@ -19,7 +32,7 @@ def create_management(runtime: Runtime) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.runtime = runtime
-    for module in (health, models, metrics, in_flight, records, config, apps, roles, catalogue, docs, unbuilt):
+    for module in (health, models, metrics, in_flight, records, config, apps, roles, scenes, catalogue, docs, unbuilt):
         app.include_router(module.router)
     install_error_handlers(app)
     docs.install_schema(app)

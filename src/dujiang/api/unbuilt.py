@@ -11,7 +11,6 @@ UNBUILT: dict[str, str] = {
     "/api/v1/users": "Users",
     "/api/v1/budgets": "Budgets",
     "/api/v1/me": "The caller's own page",
-    "/api/v1/scenes": "Scenes over HTTP",
     "/api/v1/routing": "Routing",
     "/api/v1/feedback": "Feedback",
     "/api/v1/cache": "The cache",

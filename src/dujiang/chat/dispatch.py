@@ -12,7 +12,10 @@ from dujiang.routing.catalog import Model, Target
 
 
 def dispatch(models: Mapping[str, Model]) -> Handler:
-    """Ask the plan's model. A connection that had gone stale is replaced once; nothing was served on it."""
+    """Ask the plan's model. A connection that had gone stale is replaced once; nothing was served on it.
+
+    A call that comes a second time has an answer already, which its scene could not take: it comes to `repair` it.
+    """
 
     async def dispatched(call: Call) -> Reply:
         model = models[call.plan.steps[0].model]
@@ -24,7 +27,7 @@ def dispatch(models: Mapping[str, Model]) -> Handler:
         call.model_version = model.version
         call.provider = target.provider
         try:
-            return await attempt(call, target, "first")
+            return await attempt(call, target, "repair" if call.attempts else "first")
         except StaleConnection:
             return await attempt(call, target, "stale_connection")
 

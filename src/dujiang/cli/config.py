@@ -18,8 +18,8 @@ from dujiang.config.difference import Difference, differences
 from dujiang.config.opening import compile_nothing, open_configuration
 from dujiang.config.problems import InvalidDocument
 from dujiang.config.service import Configuration
-from dujiang.config.strict_yaml import yaml_of
 from dujiang.config.tree import format_of, read_tree
+from dujiang.config.writing import write_tree
 from dujiang.core.problem import Problem
 from dujiang.storage.secret_key import open_keychain
 from dujiang.storage.secrets import SecretStore
@@ -50,10 +50,7 @@ def get(
     """Print a revision's document, every secret as `***`, which means unchanged where it is applied again."""
     with _configuration(database_url, data_dir) as configuration:
         tree = configuration.tree(revision or configuration.live.revision)
-    if format == "json":
-        print(json.dumps(tree, indent=2, ensure_ascii=False))
-    else:
-        print(yaml_of(tree), end="")
+    print(write_tree(tree, format), end="")
 
 
 @app.command()

@@ -30,8 +30,6 @@ def _unheeded(document: Document) -> Iterator[str]:
         yield "resilience.balancing.strategy"
     if document.money.unknown_price != "allow":
         yield "money.unknown_price"
-    if "scenes" in declared:
-        yield from _in_scenes(document)
     yield from _in_identity(document)
     if document.alerts.url:
         yield "alerts"
@@ -58,13 +56,6 @@ def _in_overrides(overrides: Mapping[str, Any], path: str) -> Iterator[str]:
     yield from (f"{path}.resilience.{key}" for key in _RESILIENCE if key in overrides)
     if overrides.get("balancing", {}).get("strategy", "least_loaded") not in _STRATEGIES:
         yield f"{path}.resilience.balancing.strategy"
-
-
-def _in_scenes(document: Document) -> Iterator[str]:
-    for name, scene in document.scenes.items():
-        for n, version in enumerate(scene.versions):
-            if version.output_schema is not None:
-                yield at(at("scenes", name) + ".versions", n) + ".output_schema"
 
 
 def _in_identity(document: Document) -> Iterator[str]:

@@ -54,7 +54,7 @@ def parts_of(section: str, name: str, part: Any) -> Iterator[tuple[Key, Any]]:
         yield (section, name), part
         return
     yield (section, name), {key: value for key, value in part.items() if key != _VERSIONS}
-    for version in part[_VERSIONS]:
+    for version in part.get(_VERSIONS, ()):
         yield (section, f"{name}@{version['version']}"), version
 
 

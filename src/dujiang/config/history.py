@@ -109,6 +109,26 @@ class History:
         parts = self.parts(digests.values())
         return join({key: parts[digest] for key, digest in digests.items()})
 
+    def changes_of(self, key: Key, limit: int) -> list[tuple[Revision, bytes | None]]:
+        """The revisions that changed what a key holds, the newest first, with what it held from then on."""
+        section, name = key
+        wanted = (
+            select(revisions, changes.c.digest)
+            .join(changes, changes.c.revision == revisions.c.number)
+            .where(changes.c.section == section, changes.c.name == name)
+            .order_by(revisions.c.number.desc())
+            .limit(limit)
+        )
+        with self._database.read() as connection:
+            return [(_revision(row), row.digest) for row in connection.execute(wanted)]
+
+    def names_ever(self, section: str, start: str) -> list[str]:
+        """Every name that ever was in a section and begins so."""
+        wanted = select(changes.c.name).distinct()
+        wanted = wanted.where(changes.c.section == section, changes.c.name.startswith(start, autoescape=True))
+        with self._database.read() as connection:
+            return list(connection.execute(wanted).scalars())
+
     def describe(self, revision: int) -> Revision:
         """Raises `NotFound`."""
         with self._database.read() as connection:

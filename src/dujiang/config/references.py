@@ -87,6 +87,9 @@ def _route_problems(name: str, route: RouteSettings, known: Known) -> Iterator[P
 
 
 def _scene_problems(name: str, scene: SceneSettings, known: Known) -> Iterator[Problem]:
+    for n, pattern in enumerate(scene.roles):
+        if not pattern.endswith("*"):
+            yield from missing(pattern, known.roles, "role", path=at(at("scenes", name) + ".roles", n))
     for n, version in enumerate(scene.versions):
         if version.model is not None:
             path = at(at("scenes", name) + ".versions", n)

@@ -26,6 +26,7 @@ S = TypeVar("S")
 
 MAX_COMMENT_CHARACTERS = 1000
 _EDIT_TRIES = 10
+_HISTORY_LIMIT = 200
 
 MAX_ENTRIES = 100_000
 MAX_ENTRY_BYTES = 1024 * 1024
@@ -143,6 +144,19 @@ class Configuration(Generic[S]):
     def revisions(self, before: int | None, limit: int) -> list[Revision]:
         """Revisions, the newest first, from the one before `before` on."""
         return self._history.list(before, limit)
+
+    def history_of(self, section: str, name: str) -> list[tuple[Revision, Tree | None]]:
+        """The latest revisions that changed a name, the newest first, with what it held from then on: of a scene, all
+        but its versions.
+        """
+        found = self._history.changes_of((section, name), _HISTORY_LIMIT)
+        parts = self._history.parts(digest for _, digest in found if digest is not None)
+        return [(revision, None if digest is None else parts[digest]) for revision, digest in found]
+
+    def last_version(self, scene: str) -> int:
+        """The highest number that a version of a scene ever had, 0 where it never had any."""
+        names = self._history.names_ever("scenes", f"{scene}@")
+        return max((int(name.rpartition("@")[2]) for name in names), default=0)
 
     def audited(self, before: str | None, limit: int) -> list[AuditRow]:
         """Who changed what, and who tried in vain, the newest first, from the one before `before` on."""

@@ -34,11 +34,6 @@ _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})")
 _NUMBER = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})?(?:\.[0-9]{1,40})?(?:[eE][-+]?[0-9]{1,3})?")
 
 
-def yaml_of(tree: dict[str, Any]) -> str:
-    """A tree as YAML that `read_yaml` reads back, with its keys in their order."""
-    return yaml.safe_dump(tree, allow_unicode=True, sort_keys=False, width=120)
-
-
 def read_yaml(text: str, problems: Problems) -> Any:
     """The tree of a YAML text; an empty text is an empty mapping. What is read after a problem is of no use."""
     builder = _Builder(problems)
@@ -145,10 +140,12 @@ class _Builder:
 
 
 def _value(event: yaml.ScalarEvent) -> Any:
-    text = str(event.value)
     is_plain = event.implicit[0]
-    if not is_plain:
-        return text
+    return plain_value(str(event.value)) if is_plain else event.value
+
+
+def plain_value(text: str) -> Any:
+    """What a scalar without quotes means."""
     if text in _CONSTANTS:
         return _CONSTANTS[text]
     if _INTEGER.fullmatch(text):

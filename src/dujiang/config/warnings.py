@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 
-from dujiang.config.references import AUTO
+from dujiang.config.references import ADMIN_APP, AUTO
 from dujiang.config.scalars import nearest
 from dujiang.config.settings import Document
 from dujiang.config.upstreams import is_configured
@@ -55,7 +55,12 @@ def _of_models(document: Document, environ: Mapping[str, str]) -> Iterator[Probl
 
 
 def _of_scenes(document: Document) -> Iterator[Problem]:
+    apps = document.apps.keys() | {ADMIN_APP}
     for name, scene in document.scenes.items():
+        for n, pattern in enumerate(scene.apps):
+            if not pattern.endswith("*") and pattern not in apps:
+                path = at(at("scenes", name) + ".apps", n)
+                yield Problem(path, f"no app `{pattern}` is declared{nearest(pattern, apps)}")
         for n, version in enumerate(scene.versions):
             path = at(at("scenes", name) + ".versions", n)
             yield from (problem.under(path) for problem in _of_version(version))

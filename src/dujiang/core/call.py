@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from dujiang.core.chat import ChatRequest
 from dujiang.core.money import Cost
+from dujiang.core.names import Names
 
 
 class Caller(Struct, frozen=True):
@@ -46,24 +47,18 @@ class ParsedChat(Struct, frozen=True):
     include_usage: bool = False
 
 
-class Names(Struct, frozen=True):
-    """A compiled allow-list of names: `*`, `prefix*` and exact names."""
-
-    is_all: bool = False
-    exact: frozenset[str] = frozenset()
-    prefixes: tuple[str, ...] = ()
-
-    def __contains__(self, name: str) -> bool:
-        return self.is_all or name in self.exact or (bool(self.prefixes) and name.startswith(self.prefixes))
-
-
 class Rights(Struct, frozen=True):
-    """What a call may do: the key's rights narrowed by the claimed role's and the app's."""
+    """What a call may do: the key's rights narrowed by the claimed role's and the app's.
+
+    `roles` has the key's roles, and the claimed one: of each set some role must be among those that a scene is for. A
+    key whose role permits everything is not held to its own.
+    """
 
     permissions: frozenset[str]
     models: tuple[Names, ...] = ()
     scenes: tuple[Names, ...] = ()
     max_tokens: int | None = None
+    roles: tuple[frozenset[str], ...] = ()
 
     def allows_model(self, name: str) -> bool:
         return all(name in names for names in self.models)

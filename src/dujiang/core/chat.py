@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "error", "unknown"]
@@ -62,12 +62,24 @@ class Usage(Struct, frozen=True):
     def completion_tokens(self) -> int:
         return self.output_visible + self.reasoning
 
+    def __add__(self, other: "Usage") -> "Usage":
+        """What both used; it is estimated where either is."""
+        return Usage(
+            self.input_uncached + other.input_uncached,
+            self.cache_read + other.cache_read,
+            self.cache_write + other.cache_write,
+            self.output_visible + other.output_visible,
+            self.reasoning + other.reasoning,
+            self.source if self.source == other.source else "estimated",
+        )
+
 
 class Chunk(Struct):
     """A piece of an answer. A whole answer is one chunk with `finish` set.
 
     `tool_calls` are OpenAI's deltas, accumulated by their `index`. `usage` is a snapshot: the latest one holds.
-    `served` is the vendor's name of the model that answered.
+    `served` is the vendor's name of the model that answered. `output` is the value that an answer to a scene with an
+    output schema is in JSON.
     """
 
     text: str = ""
@@ -79,6 +91,7 @@ class Chunk(Struct):
     refusal: str | None = None
     logprobs: dict[str, Any] | None = None
     raw_finish: str | None = None
+    output: Any = UNSET
 
     @property
     def has_content(self) -> bool:

@@ -13,6 +13,7 @@ AppError                     status  code                      retryable  hurts_
 ├ Unprocessable               422    unprocessable
 ├ LimitExceeded               429    limit_exceeded            (rate | tokens | concurrency | queue)
 ├ NotBuilt                    501    not_implemented
+├ OutputInvalid               502    output_invalid
 ├ Misconfigured               503    misconfigured
 ├ ShuttingDown                503    shutting_down
 └ UpstreamError               502    upstream_error            yes        yes
@@ -35,14 +36,20 @@ not an AppError is a bug: it is logged with its trace and answered as a bare 500
 
 from typing import Any
 
+from dujiang.core.chat import Usage
+
 
 class AppError(Exception):
-    """An answer that is an error. `message` is one plain sentence that says what to do next, without any secret."""
+    """An answer that is an error. `message` is one plain sentence that says what to do next, without any secret.
+
+    `spent` is what models had used for the call by then, where an answer came and could not be taken.
+    """
 
     status = 500
     code = "error"
     retryable = False
     hurts_breaker = False
+    spent: Usage | None = None
 
     def __init__(
         self,
@@ -125,6 +132,13 @@ class NotBuilt(AppError):
 
     status = 501
     code = "not_implemented"
+
+
+class OutputInvalid(AppError):
+    """A model answered, and not as the scene's `output_schema` demands, even when it was told why."""
+
+    status = 502
+    code = "output_invalid"
 
 
 class Misconfigured(AppError):

@@ -1,30 +1,12 @@
-"""Allow-lists of names, compiled once from the patterns of the document."""
+"""Allow-lists of models, and what two lists allow together."""
 
 from collections.abc import Iterable
 from functools import reduce
 
-from dujiang.core.call import Names
+from dujiang.core.names import Names, compile_names
 
 DEFAULT_ROUTE = "auto:default"
 """What the model name `auto` means."""
-
-
-def compile_names(patterns: Iterable[str]) -> Names:
-    """Patterns are `*`, `prefix*` and exact names. Raises `ValueError` for an empty one or a `*` in another place."""
-    exact: set[str] = set()
-    prefixes: set[str] = set()
-    is_all = False
-    for pattern in patterns:
-        stem = pattern.removesuffix("*")
-        if not pattern or "*" in stem:
-            raise ValueError(f"`{pattern}` is no pattern of names: write a name, `prefix*` or `*`.")
-        if not stem:
-            is_all = True
-        elif stem == pattern:
-            exact.add(pattern)
-        else:
-            prefixes.add(stem)
-    return Names(is_all=is_all, exact=frozenset(exact), prefixes=tuple(sorted(prefixes)))
 
 
 def compile_models(patterns: Iterable[str]) -> Names:

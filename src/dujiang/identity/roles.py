@@ -4,9 +4,10 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from dujiang.core.call import Caller, Names, Rights
+from dujiang.core.call import Caller, Rights
 from dujiang.core.errors import Forbidden
-from dujiang.identity.names import compile_models, compile_names, intersection, union
+from dujiang.core.names import Names, compile_names
+from dujiang.identity.names import compile_models, intersection, union
 from dujiang.identity.permissions import PERMISSIONS, PLATFORM_ONLY, expand
 from dujiang.identity.settings import AppSettings, RoleSettings
 
@@ -83,23 +84,27 @@ class RightsTable:
         )
 
     def _compute(self, caller: Caller, claimed_role: str | None, permission: str, bounds: AppBounds) -> Rights:
-        held = [self._roles[name] for name in caller.roles if name in self._roles]
-        granting = [role for role in held if permission in role.permissions]
-        permissions = bounds.permissions & frozenset[str]().union(*(role.permissions for role in held))
+        held = {name: self._roles[name] for name in caller.roles if name in self._roles}
+        lending = {name: role for name, role in held.items() if permission in role.permissions}
+        granting = lending.values()
+        permissions = bounds.permissions & frozenset[str]().union(*(role.permissions for role in held.values()))
         models = [union(role.models for role in granting), bounds.models]
         scenes = [union(role.scenes for role in granting), bounds.scenes]
         limits = [bounds.max_tokens, *(role.max_tokens for role in granting)]
+        roles = [] if any(role.permissions == PERMISSIONS for role in granting) else [frozenset(lending)]
         if claimed_role is not None:
             claimed = self._roles[claimed_role]
             permissions &= claimed.permissions
             models.append(claimed.models)
             scenes.append(claimed.scenes)
             limits.append(claimed.max_tokens)
+            roles.append(frozenset({claimed_role}))
         return Rights(
             permissions=permissions,
             models=_restrictions(models),
             scenes=_restrictions(scenes),
             max_tokens=min((limit for limit in limits if limit is not None), default=None),
+            roles=tuple(roles),
         )
 
 

@@ -42,7 +42,7 @@ def admit(table: RightsTable, permission: str) -> Stage:
 def authorise(aliases: Mapping[str, str] = _NO_ALIASES) -> Stage:
     """Judges the rendered request, so that a scene's own model and parameters are held to the same rights.
 
-    Allow-lists hold models and routes; an alias counts as its target. Raises `Forbidden` for a model or a scene, and
+    Allow-lists hold models and routes; an alias counts as its target. Raises `Forbidden` for a model, and
     `InvalidRequest` when the caller asks for more tokens than its roles allow.
     """
 
@@ -53,8 +53,6 @@ def authorise(aliases: Mapping[str, str] = _NO_ALIASES) -> Stage:
                 model = call.request.model
                 if not rights.allows_model(aliases.get(model, model)):
                     raise _no_model(model)
-            if rights.scenes and call.scene is not None and not rights.allows_scene(call.scene.id):
-                raise _no_scene(call.scene.id)
             if rights.max_tokens is not None:
                 call.request = _within(call.parsed.request, call.request, rights.max_tokens)
             return handler(call)
@@ -95,12 +93,4 @@ def _lacks(permission: str) -> Forbidden:
 def _no_model(name: str) -> Forbidden:
     return Forbidden(
         f"The roles or the app of this call do not allow the model `{name[:100]}`.", reason="model", param="model"
-    )
-
-
-def _no_scene(name: str) -> Forbidden:
-    return Forbidden(
-        f"The roles or the app of this call do not allow the scene `{name[:100]}`.",
-        reason="scene",
-        param="parameters.prompt_id",
     )

@@ -95,7 +95,7 @@ def _record_of(
     scene = call.scene or _NO_SCENE
     is_stream = parsed is not None and parsed.request.stream
     chunk = reply.last if reply is not None and reply.last is not None else _NO_CHUNK
-    usage = reply.usage if reply is not None else None
+    usage = reply.usage if reply is not None else error.spent if isinstance(error, AppError) else None
     spent = usage or _NO_USAGE
     last = call.attempts[-1] if call.attempts else _NO_ATTEMPT
     cost = total(attempt.cost for attempt in call.attempts)

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
-from dujiang.core.settings import ModelName, Name, Settings, Text
+from dujiang.core.settings import ModelName, Name, NamePattern, Settings, Text, Weight
 
 Value = str | int | float | bool
 """What a variable can hold."""
@@ -16,6 +16,29 @@ VariableName = Annotated[
         pattern=r"^[A-Za-z_][A-Za-z0-9_]*\Z",
         description="a name of up to 64 ASCII letters, digits and `_` that does not start with a digit",
     ),
+]
+
+VersionNumber = Annotated[int, Meta(ge=1, le=999_999_999)]
+
+VersionKey = Annotated[
+    str, Meta(pattern=r"^[1-9][0-9]{0,8}\Z", description='the number of a version in quotes, like `"2"`')
+]
+"""A version's number where it is a key: keys are text, in JSON as in our YAML."""
+
+Shares = dict[VersionKey, Weight]
+"""Versions that share the calls of a label by weight."""
+
+ParameterName = Literal[
+    "temperature",
+    "top_p",
+    "max_tokens",
+    "stop",
+    "seed",
+    "presence_penalty",
+    "frequency_penalty",
+    "response_format",
+    "tools",
+    "tool_choice",
 ]
 
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
@@ -56,20 +79,27 @@ class SceneParameters(Settings):
 
 
 class VersionSettings(Settings):
-    """One wording of a scene: `system`, `messages`, then what the caller says. `model` overrides the caller's."""
+    """One wording of a scene: `system`, `messages`, then what the caller says. `model` overrides the caller's, and
+    nobody may set the parameters of `locks` otherwise.
+    """
 
-    version: Annotated[int, Meta(ge=1, le=999_999_999)]
+    version: VersionNumber
     system: str = ""
     messages: tuple[SceneMessage, ...] = ()
     variables: dict[VariableName, VariableSettings] = {}
     model: ModelName | None = None
     parameters: SceneParameters = SceneParameters()
+    locks: tuple[ParameterName, ...] = ()
     output_schema: dict[str, Any] | None = None
 
 
 class SceneSettings(Settings):
-    """A scene. `labels` name versions; `production` is the one that callers get who ask for none."""
+    """A scene, which cannot be called before it has a version. `labels` name a version, or several that share their
+    calls; `production` is the one that callers get who ask for none. `apps` and `roles` are those it is for.
+    """
 
-    versions: Annotated[tuple[VersionSettings, ...], Meta(min_length=1)]
+    versions: tuple[VersionSettings, ...] = ()
     description: Text = ""
-    labels: dict[Name, int] = {}
+    labels: dict[Name, VersionNumber | Shares] = {}
+    apps: tuple[NamePattern, ...] = ("*",)
+    roles: tuple[NamePattern, ...] = ("*",)

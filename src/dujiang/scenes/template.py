@@ -1,7 +1,7 @@
 """Texts with `{{name}}` places. There is nothing else to them: no expressions, no second pass, nothing to execute."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
@@ -14,39 +14,41 @@ _PLACE = re.compile(r"\{\{([A-Za-z_][A-Za-z0-9_]*)\}\}")
 
 
 class Template(Struct, frozen=True):
-    """A compiled text: `literals[0]`, the value of `names[0]`, `literals[1]`, … always one literal more than names."""
+    """A compiled text: every second of `parts` is the place of the next of `names`, the others are as they stand."""
 
-    literals: tuple[str, ...]
+    parts: tuple[str, ...]
     names: tuple[str, ...]
     literal_bytes: int
 
     def size(self, values: Mapping[str, str]) -> int:
         """The bytes of the filled text, known without building it."""
-        return self.literal_bytes + sum(_size(values[name]) for name in self.names)
+        size = self.literal_bytes
+        for name in self.names:
+            size += _size(values[name])
+        return size
 
     def render(self, values: Mapping[str, str]) -> str:
         """The text with every place filled, once: what a value contains is never looked at again."""
-        if not self.names:
-            return self.literals[0]
-        parts = [self.literals[0]]
-        for name, literal in zip(self.names, self.literals[1:], strict=True):
-            parts += (values[name], literal)
+        parts = list(self.parts)
+        for n, name in enumerate(self.names):
+            parts[2 * n + 1] = values[name]
         return "".join(parts)
 
 
 def compile_template(text: str) -> Template:
     """`{{name}}` with a plain ASCII name is a place; every other character is itself, whatever it looks like."""
     parts = _PLACE.split(text)
-    literals = tuple(parts[::2])
-    return Template(literals=literals, names=tuple(parts[1::2]), literal_bytes=sum(map(_size, literals)))
+    return Template(parts=tuple(parts), names=tuple(parts[1::2]), literal_bytes=sum(map(_size, parts[::2])))
 
 
-def fill(templates: Iterable[Template], values: Mapping[str, str]) -> list[str]:
+def fill(templates: Sequence[Template], values: Mapping[str, str]) -> list[str]:
     """The texts of a scene. Raises `Unprocessable`, before any is built, when they are larger than `MAX_BYTES`."""
-    wanted = tuple(templates)
-    if sum(template.size(values) for template in wanted) > MAX_BYTES:
+    size = 0
+    for template in templates:
+        size += template.size(values)
+    if size > MAX_BYTES:
         raise Unprocessable(f"The scene grows beyond {MAX_BYTES} bytes: give its variables shorter values.")
-    return [template.render(values) for template in wanted]
+    return [template.render(values) for template in templates]
 
 
 def _size(text: str) -> int:

@@ -17,7 +17,8 @@ def observe(metrics: Metrics) -> Stage:
                 reply = await handler(call)
             except BaseException as error:
                 metrics.in_flight -= 1
-                metrics.ended(call, error.code if isinstance(error, AppError) else "cancelled", None)
+                is_ours = isinstance(error, AppError)
+                metrics.ended(call, error.code if is_ours else "cancelled", error.spent if is_ours else None)
                 raise
             metrics.opened(call)
 

@@ -62,6 +62,13 @@ def test_warns_of_scenes_that_will_not_read_as_meant():
     assert set(found) == {"scenes.s.versions[0]", "scenes.s.versions[0].variables.name"}
 
 
+def test_warns_of_an_app_that_a_scene_is_for_and_nobody_declared():
+    found = warned(
+        "apps: {shop: {}}\nscenes: {s: {apps: [shop, admin, shpo, 'planner-*', '*'], versions: [{version: 1}]}}"
+    )
+    assert found == {"scenes.s.apps[2]": "no app `shpo` is declared; did you mean `shop`?"}
+
+
 def test_warns_of_roles_that_miss_what_they_mean():
     found = warned("roles: {r: {permissions: [], models: [locl, 'gpt-*'], scenes: [scene_2]}}")
     assert set(found) == {"roles", "roles.r.permissions", "roles.r.models[0]", "roles.r.scenes[0]"}
@@ -77,7 +84,6 @@ def test_lists_what_is_declared_in_vain_and_only_that():
         resilience: {timeouts: {total_s: 9}, breaker: {window: 9}, balancing: {strategy: cost}}
         targets: [{provider: p, model: x, resilience: {balancing: {strategy: least_loaded}, retry: {}}}]
     resilience: {timeouts: {total_s: 9}, balancing: {strategy: sticky}}
-    scenes: {s: {versions: [{version: 1}, {version: 2, output_schema: {}}]}}
     apps: {a: {limits: {tpm: 5, max_tokens: 9}, budget: {amount: 1, currency: CNY, per: day}}}
     routes: {}
     budgets: []
@@ -90,7 +96,6 @@ def test_lists_what_is_declared_in_vain_and_only_that():
         "models.m.resilience.balancing.strategy",
         "models.m.targets[0].resilience.retry",
         "resilience.balancing.strategy",
-        "scenes.s.versions[1].output_schema",
         "apps.a.limits.tpm",
         "apps.a.budget",
     )

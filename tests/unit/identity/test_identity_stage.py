@@ -113,13 +113,6 @@ def test_the_model_of_a_scene_is_judged_not_the_one_asked_for():
         through(make_call(role="user", model="lab-7b", scene="scene_1", rendered=render))
 
 
-def test_a_scene_outside_the_rights_is_named():
-    through(make_call(role="user", model="lab-7b", scene="scene_1"))
-    with pytest.raises(Forbidden, match="`summary`") as caught:
-        through(make_call(role="user", model="lab-7b", scene="summary"))
-    assert caught.value.param == "parameters.prompt_id"
-
-
 @pytest.mark.parametrize(
     "tokens", [{"max_tokens": 257}, {"max_completion_tokens": 257}, {"max_tokens": 1, "max_completion_tokens": 300}]
 )

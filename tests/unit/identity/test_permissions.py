@@ -2,7 +2,8 @@
 
 import pytest
 
-from dujiang.identity.names import compile_models, compile_names, union
+from dujiang.core.names import compile_names
+from dujiang.identity.names import compile_models, union
 from dujiang.identity.permissions import PERMISSIONS, PLATFORM_ONLY, expand
 
 

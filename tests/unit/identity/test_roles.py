@@ -132,3 +132,20 @@ def test_what_is_remembered_is_bounded(table):
 def test_a_document_with_a_mistake_does_not_compile(role):
     with pytest.raises(ValueError, match="`"):
         compile_roles({"user": role}, {})
+
+
+@pytest.mark.parametrize(
+    ("roles", "app", "claimed", "held"),
+    [
+        (("user",), "free", None, [{"user"}]),
+        (("user", "guest", "gone"), "free", None, [{"user", "guest"}]),
+        (("user", "operator"), "free", None, [{"user"}]),
+        (("user",), "free", "guest", [{"user"}, {"guest"}]),
+        (("user",), "open", "emperor", [{"user"}, {"guest"}]),
+        (("admin",), "free", None, []),
+        (("admin",), "admin", "guest", [{"guest"}]),
+        (("operator",), "free", None, [set()]),
+    ],
+)
+def test_scenes_are_for_the_keys_roles_and_for_the_claimed_one(table, roles, app, claimed, held):
+    assert [set(each) for each in table.rights(caller(*roles, app=app), claimed).roles] == held

@@ -4,9 +4,9 @@ from typing import Any
 import pytest
 
 from dujiang.config.loader import read_document
-from dujiang.core.call import Call, Caller, ClaimedUser, ParsedChat, SceneChoice
+from dujiang.core.call import Call, Caller, ClaimedUser, ParsedChat, Rights, SceneChoice
 from dujiang.core.chat import ChatRequest, Chunk, Message
-from dujiang.core.errors import AppError, InvalidRequest, NotBuilt, NotFound, Unprocessable
+from dujiang.core.errors import AppError, InvalidRequest, NotFound, Unprocessable
 from dujiang.core.reply import WholeReply
 from dujiang.scenes.compiled import compile_scenes
 from dujiang.scenes.settings import SceneSettings, VersionSettings
@@ -15,6 +15,8 @@ from dujiang.scenes.stage import render
 SCENES = compile_scenes(
     read_document(
         b"""
+        providers: {p: {kind: deepseek}}
+        models: {able: {targets: [{provider: p, model: x}]}, local: {targets: [{provider: p, model: y}]}}
         scenes:
           greeting:
             versions:
@@ -41,17 +43,26 @@ SCENES = compile_scenes(
           locked:
             versions: [{version: 1, model: local, parameters: {temperature: 0.2, max_tokens: 300, stop: [a, b]}}]
           schema:
-            versions: [{version: 1, output_schema: {type: object}}]
+            versions:
+              - {version: 1, output_schema: {type: object}}
+              - {version: 2, system: "Be brief.", model: able, output_schema: {type: object}}
+              - {version: 3, system: "Be {{how}}.", output_schema: {type: object}}
+          strict:
+            versions:
+              - version: 1
+                parameters: {temperature: 0.2, max_tokens: 300, stop: [a, b]}
+                locks: [temperature, max_tokens, stop, seed, tools]
         """
     ).scenes
 )
 CALLER = Caller(key_id="k", app="a", roles=())
 
 
-def rendered(choice: SceneChoice | None, **request: Any) -> Call:
-    asked = ChatRequest(model="gpt-4", messages=[Message("user", "hi {{name}}")], **request)
+def rendered(choice: SceneChoice | None, *, model: str = "gpt-4", **request: Any) -> Call:
+    asked = ChatRequest(model=model, messages=[Message("user", "hi {{name}}")], **request)
     call = Call("id", "chat", lambda body: call.parsed, CALLER, 0.0, 1.0, 1)
     call.request = asked
+    call.rights = Rights(frozenset())
     call.parsed = ParsedChat(request=asked, user=ClaimedUser(), scene=choice)
     seen: list[Call] = []
 
@@ -60,7 +71,7 @@ def rendered(choice: SceneChoice | None, **request: Any) -> Call:
         return WholeReply(Chunk(text="x", finish="stop"))
 
     async def run() -> None:
-        await render(SCENES)(handler)(call)
+        await render(SCENES, {"able"})(handler)(call)
 
     asyncio.run(run())
     assert seen == [call]
@@ -71,9 +82,9 @@ def texts(call: Call) -> list[tuple[str, Any]]:
     return [(message.role, message.content) for message in call.request.messages]
 
 
-def refused(choice: SceneChoice) -> AppError:
+def refused(choice: SceneChoice, **request: Any) -> AppError:
     with pytest.raises(AppError) as error:
-        rendered(choice)
+        rendered(choice, **request)
     return error.value
 
 
@@ -134,6 +145,57 @@ def test_the_newer_name_of_max_tokens_counts_as_set():
 
 
 @pytest.mark.parametrize(
+    ("name", "value", "param"),
+    [
+        ("temperature", 0.3, "temperature"),
+        ("max_tokens", 301, "max_tokens"),
+        ("max_completion_tokens", 5, "max_tokens"),
+        ("stop", ["a"], "stop"),
+        ("seed", 0, "seed"),
+        ("tools", [{}], "tools"),
+        ("extra", {"functions": [{}]}, "tools"),
+    ],
+)
+def test_a_locked_parameter_is_refused_by_name(name, value, param):
+    error = refused(SceneChoice("strict"), **{name: value})
+    assert (type(error), error.reason, error.param) == (Unprocessable, "locked_parameter", f"parameters.{param}")
+
+
+def test_neither_name_of_a_locked_parameter_hides_the_other():
+    assert refused(SceneChoice("strict"), max_tokens=300, max_completion_tokens=999).param == "parameters.max_tokens"
+    assert refused(SceneChoice("strict"), max_tokens=999, max_completion_tokens=300).param == "parameters.max_tokens"
+
+
+def test_a_locked_parameter_may_be_said_again_and_others_are_free():
+    request = rendered(SceneChoice("strict"), temperature=0.2, stop=["a", "b"], max_completion_tokens=300).request
+    assert (request.temperature, request.stop, request.max_tokens) == (0.2, ["a", "b"], None)
+    request = rendered(SceneChoice("strict"), top_p=0.5, extra={"logprobs": True}).request
+    assert (request.temperature, request.max_tokens, request.top_p) == (0.2, 300, 0.5)
+
+
+def test_a_schema_goes_to_a_model_in_the_form_that_it_understands():
+    form = {"type": "json_schema", "json_schema": {"name": "output", "schema": {"type": "object"}}}
+    able = rendered(SceneChoice("schema", version=1), model="able")
+    assert able.request.response_format == form
+    assert texts(able) == [("user", "hi {{name}}")]
+    by_scene = rendered(SceneChoice("schema", version=2))
+    assert (by_scene.request.model, by_scene.request.response_format) == ("able", form)
+    assert texts(by_scene)[0] == ("system", "Be brief.")
+    told = rendered(SceneChoice("schema", version=3, variables={"how": "{{brief}}"}))
+    assert told.request.response_format is None
+    role, text = texts(told)[0]
+    assert role == "system"
+    assert text.startswith("Be {{brief}}.\n\nAnswer with one JSON value")
+    assert text.endswith('{"type":"object"}')
+    assert texts(rendered(SceneChoice("schema", version=1)))[0][1].startswith("Answer with one JSON value")
+
+
+def test_a_schema_locks_the_form_of_the_answer():
+    error = refused(SceneChoice("schema", version=1), response_format={"type": "json_object"})
+    assert (type(error), error.param) == (Unprocessable, "parameters.response_format")
+
+
+@pytest.mark.parametrize(
     ("choice", "kind", "reason"),
     [
         (SceneChoice("nowhere"), NotFound, "unknown_scene"),
@@ -149,7 +211,6 @@ def test_the_newer_name_of_max_tokens_counts_as_set():
         (SceneChoice("x" * 65), InvalidRequest, "malformed_prompt_id"),
         (SceneChoice("greeting", label=""), InvalidRequest, "malformed_prompt_id"),
         (SceneChoice("greeting", label="a b"), InvalidRequest, "malformed_prompt_id"),
-        (SceneChoice("schema"), NotBuilt, None),
     ],
 )
 def test_refuses_what_does_not_exist(choice, kind, reason):
@@ -190,7 +251,7 @@ def test_refuses_bad_variables(choice, variable, message):
 
 def test_refuses_to_grow_beyond_its_limit_before_it_does():
     scenes = compile_scenes({"s": SceneSettings(versions=(VersionSettings(version=1, system="{{x}}" * 10_000),))})
-    version = scenes.choose(SceneChoice("s"))
+    version = scenes.by_id["s"].versions[1]
     with pytest.raises(Unprocessable, match="1048576 bytes"):
         version.messages({"x": "a" * 10_000_000})
     with pytest.raises(Unprocessable):

@@ -4,7 +4,7 @@ import time
 from typing import Any, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from dujiang.api.wire import body as wire_body
 from dujiang.api.wire.cost import Cost, cost_of
@@ -142,6 +142,7 @@ class _Data(Struct, omit_defaults=True):
     tool_calls: list[dict[str, Any]] | None = None
     reasoning: str | None = None
     refusal: str | None = None
+    output: Any = UNSET
 
 
 class _Envelope(Struct):
@@ -164,6 +165,7 @@ def render_whole(call: Call, chunk: Chunk) -> bytes:
         chunk.tool_calls,
         chunk.reasoning,
         chunk.refusal,
+        chunk.output,
     )
     return _encode(_Envelope(200, "success", data, call.request_id, int(time.time())))
 
@@ -211,6 +213,8 @@ class StreamRenderer:
         cost = cost_of(call)
         if cost is not None:
             data["cost"] = cost
+        if chunk.output is not UNSET:
+            data["output"] = chunk.output
         return b'data: {"code":200,"message":"success","data":%b%bdata: [DONE]\n\n' % (_encode(data), self._tail)
 
 

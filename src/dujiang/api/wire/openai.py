@@ -4,7 +4,7 @@ import time
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct
 
 from dujiang.api.wire import body as wire_body
 from dujiang.api.wire.cost import Cost, cost_of
@@ -189,6 +189,7 @@ class _Dujiang(Struct, omit_defaults=True):
     provider: str
     attempts: int
     cost: Cost | None = None
+    output: Any = UNSET
 
 
 class _Completion(Struct):
@@ -210,7 +211,13 @@ def render_whole(call: Call, chunk: Chunk) -> bytes:
     served = chunk.served or call.model
     return _encode(
         _Completion(
-            f"chatcmpl-{call.id}", "chat.completion", int(time.time()), served, [choice], _usage(chunk), _extras(call)
+            f"chatcmpl-{call.id}",
+            "chat.completion",
+            int(time.time()),
+            served,
+            [choice],
+            _usage(chunk),
+            _extras(call, chunk),
         )
     )
 
@@ -229,8 +236,8 @@ def _usage(chunk: Chunk) -> _Usage:
     )
 
 
-def _extras(call: Call) -> _Dujiang:
-    return _Dujiang(call.request_id, call.provider, len(call.attempts), cost_of(call))
+def _extras(call: Call, chunk: Chunk) -> _Dujiang:
+    return _Dujiang(call.request_id, call.provider, len(call.attempts), cost_of(call), chunk.output)
 
 
 class StreamRenderer:
@@ -260,7 +267,7 @@ class StreamRenderer:
     def terminal(self, chunk: Chunk) -> bytes:
         opening = b"" if self._head else self._open(chunk)
         end = opening + self._choice(b"{}", _encode(chunk.finish))
-        extras = _encode(_extras(self._call))
+        extras = _encode(_extras(self._call, chunk))
         if not self._has_usage:
             return end[:-3] + b',"dujiang":%b}\n\ndata: [DONE]\n\n' % extras
         usage = b'%b"choices":[],"usage":%b,"dujiang":%b}\n\n' % (self._head, _encode(_usage(chunk)), extras)
