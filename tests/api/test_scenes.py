@@ -131,8 +131,9 @@ def record_of(gateway: Gateway, request_id: str) -> Any:
 def test_a_rollout_is_sticky_by_user_and_recorded(scenes: Gateway) -> None:
     versions: dict[str, set[int]] = {}
     for n in range(40):
+        assert ask(scenes, "rolled", {"user_id": f"user-{n % 20}"}, request_id=f"rolled-{n}").status == 200
+    for n in range(40):
         user = f"user-{n % 20}"
-        assert ask(scenes, "rolled", {"user_id": user}, request_id=f"rolled-{n}").status == 200
         record = record_of(scenes, f"rolled-{n}")
         assert (record["scene"], record["user_id"]) == ("rolled", user)
         versions.setdefault(user, set()).add(record["scene_version"])

@@ -10,7 +10,7 @@ from dujiang.config.writing import write_tree
 ODD = (
     *("on", "0613", "1e3", "12:30", "null", "~", "", "{{x}}", "a: b", "# c", " lead", "tail ", "\n", "a\n\nb\n"),
     *("\u2028", "a\r\nb", "\ufeff", "- a", "---", "...", "! x", "&a", "*a", "0o17", "0x1f", "1_000", ".5", "\t"),
-    *("a \nb", "\x85\n", "\n\u2029"),
+    *("a \nb", "\x85\n", "\n\u2029", "E0"),
 )
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])) | st.sampled_from(ODD)
 VALUES = st.recursive(
