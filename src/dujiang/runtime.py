@@ -43,7 +43,7 @@ class Runtime:
     ) -> None:
         self.snapshot = configuration.live.snapshot
         self.not_in_effect = not_in_effect(self.snapshot.document)
-        self.config_trouble: str | None = None
+        self.config_trouble = configuration.trouble
         self._configuration = configuration
         self._configuring = ThreadPoolExecutor(1, "configure")
         self._configurations = 0

@@ -1,6 +1,9 @@
 """The configuration over HTTP: revisions, who may write what, and what a refused write leaves behind."""
 
 import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -423,3 +426,95 @@ def test_what_a_model_learnt_outlives_a_revision(house: Gateway) -> None:
     assert before[0]["state"] == "failing"
     patch(house, {"models": {"unwell": {"quality": 0.1}, "other": model()}})
     assert house.ask("/api/v1/models/unwell").json["target_health"] == before
+
+
+# what operators do
+
+
+def dujiang(gateway: Gateway, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "dujiang", *arguments, "--data-dir", str(gateway.data_dir)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_the_command_line_changes_a_running_server(house: Gateway, tmp_path) -> None:
+    before = revision_of(house)
+    tree = tree_of(house)
+    tree["models"]["by-hand"] = model()
+    tree["providers"]["own"] = {"kind": "deepseek", "credentials": [{"name": "main", "secret": LITERAL}]}
+    file = tmp_path / "next.json"
+    file.write_text(json.dumps(tree))
+    tried = dujiang(house, "config", "apply", str(file), "--dry-run")
+    assert (tried.returncode, revision_of(house)) == (0, before)
+    done = dujiang(house, "config", "apply", str(file), "--comment", "by hand")
+    assert f"Revision {before + 1}." in done.stdout, done.stderr
+    assert LITERAL not in tried.stdout + done.stdout + done.stderr
+    assert "models.by-hand" in done.stdout
+    eventually(lambda: house.chat("by-hand").status == 200, timeout_s=5)
+    assert "Nothing changed." in dujiang(house, "config", "apply", str(file)).stdout
+    assert "by hand" in dujiang(house, "config", "history").stdout
+    assert "models.by-hand" in dujiang(house, "config", "diff", str(before)).stdout
+    shown = dujiang(house, "config", "get").stdout
+    assert LITERAL not in shown
+    again = tmp_path / "again.yaml"
+    again.write_text(shown)
+    assert "Nothing changed." in dujiang(house, "config", "apply", str(again)).stdout
+    assert dujiang(house, "config", "rollback", str(before)).stdout == f"Revision {before + 2}.\n"
+    eventually(lambda: house.chat("by-hand").status == 404, timeout_s=5)
+    file.write_text('{"colour": 1}')
+    refused = dujiang(house, "config", "apply", str(file))
+    assert (refused.returncode, "colour" in refused.stderr) == (1, True)
+
+
+def test_a_stored_secret_is_taken_up(house: Gateway, emulator: Emulator) -> None:
+    own = {"kind": "openai", "base_url": f"{emulator.url}/v1", "allow_private_network": True}
+    own["credentials"] = [{"name": "main", "secret": "secret:late"}]
+    late = {"targets": [{"provider": "own", "model": "ok"}]}
+    assert patch(house, {"providers": {"own": own}, "models": {"late": late}}).status == 200
+    assert house.chat("late").status == 503
+    command = [sys.executable, "-m", "dujiang", "secrets", "set", "late", "--kind", "openai"]
+    options = ["--base-url", f"{emulator.url}/v1", "--data-dir", str(house.data_dir)]
+    subprocess.run([*command, *options], input="sk-late", text=True, timeout=60, check=True)
+    eventually(lambda: house.chat("late").status == 200, timeout_s=5)
+
+
+def test_an_untouched_default_makes_room_for_a_document(emulator: Emulator, tmp_path) -> None:
+    with serving(tmp_path, None) as gateway:
+        assert revision_of(gateway) == 1
+    with serving(tmp_path, document(), environ=environ(emulator.url)) as gateway:
+        assert revision_of(gateway) == 2
+        assert gateway.chat("prompt").status == 200
+
+
+def test_a_revision_that_cannot_be_used_here_leaves_the_one_before(emulator: Emulator, tmp_path) -> None:
+    given = environ(emulator.url)
+    with serving(tmp_path, document(), environ=given) as gateway:
+        assert gateway.chat("prompt").status == 200
+    tree = json.loads(document())
+    tree["providers"]["openai"]["base_url"] = "${ELSEWHERE}"
+    file = tmp_path / "next.json"
+    file.write_text(json.dumps(tree))
+    command = [sys.executable, "-m", "dujiang", "config", "apply", str(file), "--data-dir", str(tmp_path)]
+    abroad = {**os.environ, **given, "ELSEWHERE": f"{emulator.url}/v1"}
+    subprocess.run(command, env=abroad, timeout=60, check=True)
+    with serving(tmp_path, None, environ=given) as gateway:
+        health = gateway.ask("/api/v1/health").json
+        assert (health["config_revision"], health["status"]) == (1, "degraded")
+        assert "ELSEWHERE" in health["config_stale"]
+        assert gateway.chat("prompt").status == 200
+        assert gateway.metric("dujiang_config_stale") == 1
+        assert roll_back(gateway, 1).status == 200
+        assert "config_stale" not in gateway.ask("/api/v1/health").json
+
+
+def test_one_more_role_does_not_end_the_default_ones(emulator: Emulator, tmp_path) -> None:
+    with serving(tmp_path, json.dumps({"schedule": {"engine": "rules"}})) as gateway:
+        answer = write(gateway, "PATCH", {"roles": {"clerk": {"permissions": ["records:read"]}}}, 1)
+        assert answer.status == 200
+        assert {"admin", "guest", "clerk"} <= tree_of(gateway)["roles"].keys()
+
+
+def test_who_may_not_write_at_all_leaves_a_row(house: Gateway, ranks: dict[str, str]) -> None:
+    assert house.ask("/api/v1/roles", {"id": "x", "permissions": []}, key=ranks["reader"]).status == 403
+    row = house.ask(f"{CONFIG}/audit").json["items"][0]
+    assert (row["action"], row["outcome"]) == ("post", "refused")
+    assert "roles:write" in row["detail"]

@@ -5,14 +5,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request, Response
 
 from dujiang.api import entries
-from dujiang.api.deps import PLATFORM_APP, Serving, holding, holding_on_platform
+from dujiang.api.deps import PLATFORM_APP, Serving, holding, holding_on_platform, writing
 from dujiang.core.call import Caller
 from dujiang.core.errors import NotFound
 
 router = APIRouter(prefix="/api/v1/apps", tags=["identity"])
 
 Reading = Annotated[Caller, Depends(holding("apps:read"))]
-Writing = Annotated[Caller, Depends(holding_on_platform("apps:write"))]
+Writing = Annotated[Caller, Depends(writing("apps:write", holding_on_platform("apps:write")))]
 
 _APPS = "apps"
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request, Response
 
 from dujiang.api import entries
-from dujiang.api.deps import PLATFORM_APP, Serving, holding, holding_on_platform
+from dujiang.api.deps import PLATFORM_APP, Serving, holding, holding_on_platform, writing
 from dujiang.core.call import Caller
 from dujiang.core.errors import NotFound
 from dujiang.runtime import Runtime
@@ -13,7 +13,7 @@ from dujiang.runtime import Runtime
 router = APIRouter(prefix="/api/v1/models", tags=["routing"])
 
 Reading = Annotated[Caller, Depends(holding("models:read"))]
-Writing = Annotated[Caller, Depends(holding_on_platform("models:write"))]
+Writing = Annotated[Caller, Depends(writing("models:write", holding_on_platform("models:write")))]
 
 _MODELS = "models"
 _SHOWN = ("version", "abilities", "price", "quality")

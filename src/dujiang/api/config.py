@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from msgspec import Struct
 from pydantic import BaseModel
 
-from dujiang.api.deps import Serving, holding_on_platform
+from dujiang.api.deps import Serving, holding_on_platform, writing
 from dujiang.config.author import Author
 from dujiang.config.difference import differences
 from dujiang.config.problems import InvalidDocument
@@ -28,7 +28,7 @@ router = APIRouter(prefix="/api/v1/config", tags=["configuration"])
 
 Config = Configuration[Snapshot]
 Reading = Annotated[Caller, Depends(holding_on_platform("config:read"))]
-Writing = Annotated[Caller, Depends(holding_on_platform("config:write"))]
+Writing = Annotated[Caller, Depends(writing("config:write", holding_on_platform("config:write")))]
 
 _ETAG = re.compile(r'\s*(?:W/)?"?(\d{1,9})"?\s*')
 _COMMENT_CHARACTERS = 1000
@@ -110,7 +110,7 @@ async def get_config(request: Request, runtime: Serving, caller: Reading) -> Res
 
     The `ETag` is the revision: send it back as `If-Match`.
     """
-    revision, tree = await runtime.configure(lambda config: (config.live.revision, config.tree(config.live.revision)))
+    revision, tree = await runtime.configure(_newest)
     headers = {"ETag": f'"{revision}"'}
     if "yaml" in request.headers.get("accept", ""):
         return Response(write_tree(tree, "yaml"), headers=headers, media_type="application/yaml")
@@ -206,6 +206,11 @@ def written(proposal: Proposal) -> Written:
     return Written(revision=proposal.revision, warnings=list(map(doubt, proposal.warnings)))
 
 
+def _newest(config: Config) -> tuple[int, dict[str, Any]]:
+    revision = config.newest().revision
+    return revision, config.tree(revision)
+
+
 class _Change(Struct, frozen=True):
     tree: dict[str, Any]
     parent: int
@@ -222,11 +227,14 @@ async def _write(runtime: Runtime, work: Callable[[Config], Proposal]) -> Writte
 
 
 def _format_of(request: Request) -> Format:
+    """What `Content-Type` says. What clients send who say nothing, curl among them, leaves it to the text."""
     media_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if media_type in {"application/json", "application/merge-patch+json"}:
         return "json"
     if media_type in {"application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml"}:
         return "yaml"
+    if media_type in {"", "application/x-www-form-urlencoded", "application/octet-stream", "text/plain"}:
+        return "auto"
     raise Unprocessable("The document is JSON or YAML: say so in `Content-Type`.", param="Content-Type")
 
 

@@ -1,6 +1,6 @@
 """What a management route may ask for: the runtime, and a caller who holds a permission."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import Depends, Request, Security
@@ -39,6 +39,23 @@ def holding(permission: str) -> Callable[..., Caller]:
         return caller
 
     return check
+
+
+def writing(permission: str, check: Callable[..., Caller]) -> Callable[..., Awaitable[Caller]]:
+    """A dependency: as `check`, of a write. Who may not write leaves a row in the audit."""
+
+    async def check_writer(
+        request: Request, runtime: Serving, _: Annotated[object, Security(_scheme)] = None
+    ) -> Caller:
+        try:
+            return check(request, runtime)
+        except Forbidden:
+            caller, what = get_caller(request, runtime), f"{request.method} {request.url.path}"
+            reason = f"{what[:200]} needs the permission {permission}"
+            await runtime.configure(lambda config: config.refuse(caller.key_id, request.method.lower(), reason))
+            raise
+
+    return check_writer
 
 
 def holding_on_platform(permission: str) -> Callable[..., Caller]:

@@ -75,7 +75,7 @@ async def edit(
 
 async def parts(runtime: Runtime, section: str) -> dict[str, Part]:
     """Every name of a section with what it holds, the default document's where the document leaves it out."""
-    return await runtime.configure(lambda config: config.live.checked.full.get(section, {}))
+    return await runtime.configure(lambda config: config.newest().checked.full.get(section, {}))
 
 
 async def part(runtime: Runtime, section: str, name: str) -> Part:

@@ -5,13 +5,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request, Response
 
 from dujiang.api import entries
-from dujiang.api.deps import Serving, holding_on_platform
+from dujiang.api.deps import Serving, holding_on_platform, writing
 from dujiang.core.call import Caller
 
 router = APIRouter(prefix="/api/v1/roles", tags=["identity"])
 
 Reading = Annotated[Caller, Depends(holding_on_platform("roles:read"))]
-Writing = Annotated[Caller, Depends(holding_on_platform("roles:write"))]
+Writing = Annotated[Caller, Depends(writing("roles:write", holding_on_platform("roles:write")))]
 
 _ROLES = "roles"
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from dujiang.api import entries
 from dujiang.api.config import author_of
-from dujiang.api.deps import PLATFORM_APP, Serving, holding
+from dujiang.api.deps import PLATFORM_APP, Serving, holding, writing
 from dujiang.config.scene_file import read_scene, write_scene
 from dujiang.core.call import Caller
 from dujiang.core.errors import Conflict, Forbidden, NotFound, Unprocessable
@@ -26,7 +26,7 @@ from dujiang.scenes.rollout import Rollout
 router = APIRouter(prefix="/api/v1/scenes", tags=["scenes"])
 
 Reading = Annotated[Caller, Depends(holding("scenes:read"))]
-Writing = Annotated[Caller, Depends(holding("scenes:write"))]
+Writing = Annotated[Caller, Depends(writing("scenes:write", holding("scenes:write")))]
 Item = dict[str, Any]
 
 _SCENES = "scenes"

@@ -19,6 +19,7 @@ from dujiang.config.opening import compile_nothing, open_configuration
 from dujiang.config.problems import InvalidDocument
 from dujiang.config.service import Configuration
 from dujiang.config.tree import format_of, read_tree
+from dujiang.config.unmask import shown_tree
 from dujiang.config.writing import write_tree
 from dujiang.core.problem import Problem
 from dujiang.storage.secret_key import open_keychain
@@ -49,7 +50,7 @@ def get(
 ) -> None:
     """Print a revision's document, every secret as `***`, which means unchanged where it is applied again."""
     with _configuration(database_url, data_dir) as configuration:
-        tree = configuration.tree(revision or configuration.live.revision)
+        tree = configuration.tree(revision or configuration.newest().revision)
     print(write_tree(tree, format), end="")
 
 
@@ -64,10 +65,10 @@ def apply(
     """Make a document the next revision: all of it, or nothing and every problem with its path."""
     with _configuration(database_url, data_dir) as configuration:
         tree = read_tree(file.read_bytes(), format_of(file))
-        before = configuration.live.revision
+        before = configuration.newest().revision
         shown = configuration.tree(before)
         proposal = configuration.propose(tree, _AUTHOR)
-        _print_differences(list(differences(shown, tree)))
+        _print_differences(list(differences(shown, shown_tree(tree))))
         _print_problems("Warning", proposal.warnings)
         if dry_run:
             return
@@ -84,7 +85,7 @@ def diff(
 ) -> None:
     """Print what lies between two revisions, leaf by leaf."""
     with _configuration(database_url, data_dir) as configuration:
-        before, after = configuration.tree(from_), configuration.tree(to or configuration.live.revision)
+        before, after = configuration.tree(from_), configuration.tree(to or configuration.newest().revision)
     _print_differences(list(differences(before, after)))
 
 

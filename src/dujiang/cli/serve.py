@@ -90,7 +90,7 @@ def serve(
 
     Every option is also an environment variable. Providers, models, scenes and roles are not options: they are the
     configuration document's, which `dujiang check FILE` explains. Once the database has a revision of it, that is at
-    work, and FILE is only looked at with `--apply`.
+    work, and FILE is only compared with it, unless `--apply` makes it the next one.
     """
     configure_logging(log_format)
     try:

@@ -10,7 +10,7 @@ from dujiang.core.ids import new_id
 from dujiang.storage.database import Database
 
 MAX_ROWS = 10_000
-"""What is kept, the newest: a refused writer must not fill the disk."""
+"""What is kept of each outcome, the newest: refused writers fill no disk, and push out nothing but each other."""
 
 _DETAIL_CHARACTERS = 2_000
 
@@ -41,10 +41,12 @@ class Audit:
             "outcome": outcome,
             "detail": detail[:_DETAIL_CHARACTERS],
         }
-        oldest = select(audit.c.id).order_by(audit.c.id.desc()).offset(MAX_ROWS - 1).limit(1).scalar_subquery()
+        alike = audit.c.outcome == outcome
+        newest = select(audit.c.id).where(alike).order_by(audit.c.id.desc())
+        oldest_kept = newest.offset(MAX_ROWS - 1).limit(1).scalar_subquery()
         with self._database.write() as connection:
             connection.execute(insert(audit).values(row))
-            connection.execute(delete(audit).where(audit.c.id < oldest))
+            connection.execute(delete(audit).where(alike, audit.c.id < oldest_kept))
 
     def list(self, before: str | None, limit: int) -> list[AuditRow]:
         """Rows, the newest first, from the one before `before` on."""

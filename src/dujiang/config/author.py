@@ -92,9 +92,14 @@ def _reach(
         yield Problem(f"{path}.models", "would let models through that you may not use")
     if not _covers(union((scenes, known_scenes)), compile_names(now.scenes)):
         yield Problem(f"{path}.scenes", "would let scenes through that you may not use")
-    bounds = [limit for limit in (held.max_tokens, before.limits.max_tokens if before else None) if limit is not None]
-    if held.max_tokens is not None and not (now.limits.max_tokens and now.limits.max_tokens <= max(bounds)):
+    is_longer = before is None or _is_longer(now.limits.max_tokens, before.limits.max_tokens)
+    if is_longer and _is_longer(now.limits.max_tokens, held.max_tokens):
         yield Problem(f"{path}.limits.max_tokens", "would allow longer answers than you may ask for")
+
+
+def _is_longer(now: int | None, bound: int | None) -> bool:
+    """Whether answers may be longer; None is as long as they like."""
+    return bound is not None and (now is None or now > bound)
 
 
 def _covers(wide: Names, narrow: Names) -> bool:

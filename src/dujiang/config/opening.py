@@ -21,6 +21,7 @@ from dujiang.config.service import Compile, Configuration, Look
 from dujiang.config.settings import Document, Sections
 from dujiang.config.stored import stored_findings
 from dujiang.config.tree import read_tree
+from dujiang.config.unmask import shown_tree
 from dujiang.providers.resolve import SystemResolver
 from dujiang.storage.database import Database
 from dujiang.storage.secrets import SecretStore
@@ -69,8 +70,8 @@ def compile_nothing(document: Document, revision: int, before: None = None) -> N
 
 
 class Given(Struct, frozen=True):
-    """A document that the server was started with. `use` says when it becomes a revision: `first`, of an empty database
-    alone, or `now`.
+    """A document that the server was started with. `use` says when it becomes a revision: `first`, of a database that
+    has none but the default one, or `now`.
     """
 
     text: bytes
@@ -83,20 +84,23 @@ def begin(configuration: Configuration[None], given: Given | None) -> Document:
     An empty database gets the given document, or the default one; a default document that nobody changed follows that
     of the release. Raises `InvalidDocument`, and nothing is stored then.
     """
-    revision = configuration.load().revision
+    configuration.load()
+    revision = configuration.newest().revision
+    is_untouched = revision == NO_REVISION or configuration.describe(revision).author == BUILT_IN
+    tree = read_tree(given.text, "auto") if given is not None else default_tree()
     if given is None:
-        if revision == NO_REVISION or configuration.describe(revision).author == BUILT_IN:
-            _put(configuration, default_tree(), BUILT_IN)
-    elif revision == NO_REVISION or given.use == "now":
-        _put(configuration, read_tree(given.text, "auto"), "file")
-    elif entry_of(read_tree(given.text, "auto")) != entry_of(configuration.live.checked.tree):
+        if is_untouched:
+            _put(configuration, tree, BUILT_IN)
+    elif is_untouched or given.use == "now":
+        _put(configuration, tree, "file")
+    elif entry_of(shown_tree(tree)) != entry_of(configuration.tree(revision)):
         _log.warning(
             "revision %d is at work, not the given document, which differs: the database is the one source of truth. "
             "`--apply` makes the document a new revision",
             revision,
         )
-    return configuration.live.checked.document
+    return configuration.newest().checked.document
 
 
 def _put(configuration: Configuration[None], tree: Tree, author: str) -> None:
-    configuration.put(tree, configuration.live.revision, operator(author))
+    configuration.put(tree, configuration.newest().revision, operator(author))

@@ -1,9 +1,10 @@
 """The configuration of one process: the revision it works by, how it changes it, and how it follows others' changes."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Generic, Protocol, TypeVar
 
-from msgspec import Struct, structs
+from msgspec import Struct, ValidationError, structs
 
 from dujiang.config.audit import Audit, AuditRow
 from dujiang.config.author import Author, require_no_grant, require_sections
@@ -17,7 +18,7 @@ from dujiang.config.settings import AlertSettings, Document, Sections
 from dujiang.config.unmask import Place, restored, sealed, secrets_of, shown_tree
 from dujiang.config.warnings import warnings
 from dujiang.core.binding import Binding
-from dujiang.core.errors import AppError, Forbidden, Unprocessable
+from dujiang.core.errors import AppError, Forbidden, Misconfigured, Unprocessable
 from dujiang.core.problem import Problem, at
 from dujiang.core.secret import Secret
 
@@ -26,6 +27,7 @@ S = TypeVar("S")
 
 MAX_COMMENT_CHARACTERS = 1000
 _EDIT_TRIES = 10
+_FALLBACKS = 10
 _HISTORY_LIMIT = 200
 
 MAX_ENTRIES = 100_000
@@ -56,12 +58,17 @@ class Compile(Protocol[S]):
     def __call__(self, document: Document, revision: int, before: S | None) -> S: ...
 
 
-class Live(Struct, Generic[S], frozen=True):
-    """A revision at work. `digests` has the entries that it consists of."""
+class State(Struct, frozen=True):
+    """A revision in memory. `digests` has the entries that it consists of."""
 
     revision: int
     checked: Checked
     digests: Mapping[Key, bytes]
+
+
+class Live(State, Generic[S], frozen=True):
+    """A revision at work."""
+
     snapshot: S
 
 
@@ -102,6 +109,9 @@ class Configuration(Generic[S]):
         self._compile = compile
         self._live: Live[S] | None = None
         self._refused = NO_REVISION
+        self._unused: State | None = None
+        self.trouble: str | None = None
+        """Why the newest revision is not the one at work, None where it is."""
 
     @property
     def live(self) -> Live[S]:
@@ -110,14 +120,36 @@ class Configuration(Generic[S]):
             raise RuntimeError("the configuration is not loaded")
         return self._live
 
+    def newest(self) -> State:
+        """The newest revision: the one at work, but where that cannot be used here."""
+        head = self._history.head()
+        if head != self.live.revision:
+            with suppress(AppError):
+                self.follow()
+        if head == self.live.revision:
+            return self.live
+        if self._unused is None or self._unused.revision != head:
+            checked = self._checked(head, self._history.tree(head))
+            self._unused = State(head, checked, self._history.digests(head))
+        return self._unused
+
     def load(self) -> Live[S]:
         """Take up the newest revision; where there is none, the default document under the number 0.
 
-        Raises an `AppError` where it cannot be compiled.
+        One that cannot be used here, the environment being what it is, leaves the one before it to serve, and `trouble`
+        says why. Raises an `AppError` where none of the last `_FALLBACKS` can be used.
         """
-        revision = self._history.head()
-        digests = self._history.digests(revision)
-        self._live = self._taken(revision, self._history.tree(revision), digests)
+        head = self._history.head()
+        for revision in range(head, max(head - _FALLBACKS, NO_REVISION), -1):
+            try:
+                return self._load(revision)
+            except AppError as error:
+                self.trouble = self.trouble or error.message
+                self._refused = head
+        return self._load(head)
+
+    def _load(self, revision: int) -> Live[S]:
+        self._live = self._taken(revision, self._history.tree(revision), self._history.digests(revision))
         return self._live
 
     def follow(self) -> Live[S] | None:
@@ -132,9 +164,11 @@ class Configuration(Generic[S]):
         tree = sharing(self._history.tree(revision), live.checked.tree)
         try:
             self._live = self._taken(revision, tree, self._history.digests(revision))
-        except AppError:
+        except AppError as error:
             self._refused = revision
+            self.trouble = error.message
             raise
+        self.trouble = None
         return self._live
 
     def describe(self, revision: int) -> Revision:
@@ -158,30 +192,43 @@ class Configuration(Generic[S]):
         names = self._history.names_ever("scenes", f"{scene}@")
         return max((int(name.rpartition("@")[2]) for name in names), default=0)
 
+    def refuse(self, author: str, action: str, reason: str) -> None:
+        """Note that somebody tried to write who may not write at all."""
+        self._audit.add(author, action, "refused", reason)
+
     def audited(self, before: str | None, limit: int) -> list[AuditRow]:
         """Who changed what, and who tried in vain, the newest first, from the one before `before` on."""
         return self._audit.list(before, limit)
 
     def tree(self, revision: int) -> Tree:
         """The document of a revision, without its secrets. Raises `NotFound`."""
-        live = self.live
-        return shown_tree(live.checked.tree if revision == live.revision else self._history.tree(revision))
+        newest = self.newest()
+        return shown_tree(newest.checked.tree if revision == newest.revision else self._history.tree(revision))
 
     def put(self, tree: Tree, parent: int, author: Author, comment: str = "") -> Proposal:
         """Make a whole document the next revision, and work by it. As `apply`."""
         return self.apply(tree, parent, author, "put", comment)
 
     def patch(self, patch: Tree, parent: int, author: Author, comment: str = "") -> Proposal:
-        """Make the newest revision with a JSON merge patch the next one. As `apply`."""
-        return self.apply(merged(self.live.checked.tree, patch), parent, author, "patch", comment)
+        """Make the newest revision with a JSON merge patch the next one. As `apply`.
+
+        A patch of what the document leaves out changes what stands in for it: one more role does not end the default
+        ones.
+        """
+        checked = self.newest().checked
+        stand_ins = {name: checked.full[name] for name in patch if name not in checked.tree and name in checked.full}
+        for name in patch:
+            stand_ins |= _with_its_like(name, checked.full)
+        base = {**stand_ins, **checked.tree}
+        return self.apply(merged(base, patch), parent, author, "patch", comment)
 
     def edit(self, section: str, name: str, make: Callable[[Tree | None], Tree | None], author: Author) -> Proposal:
         """Change one name of a section in the newest revision, whichever that is. `make` gets what the name holds, None
         for nothing, and gives what it shall hold; it may be asked again where somebody else was faster. As `apply`.
         """
         for _ in range(_EDIT_TRIES):
-            self.follow()
-            checked = self.live.checked
+            newest = self.newest()
+            checked = newest.checked
             known = checked.full.get(section, {})
             made = make(known.get(name))
             content = {key: part for key, part in known.items() if key != name}
@@ -190,10 +237,10 @@ class Configuration(Generic[S]):
             tree = {**checked.tree, **_with_its_like(section, checked.full), section: content}
             action = "delete" if made is None else "create" if name not in known else "change"
             try:
-                return self.apply(tree, self.live.revision, author, action, f"{section}.{name}")
+                return self.apply(tree, newest.revision, author, action, f"{section}.{name}")
             except StaleRevision:
                 continue
-        raise StaleRevision(self.live.revision)
+        raise StaleRevision(self._history.head())
 
     def roll_back(self, revision: int, parent: int | None, author: Author, comment: str = "") -> Proposal:
         """Make an earlier revision the next one; without `parent`, whatever is the newest. Raises `NotFound`, and as
@@ -201,7 +248,7 @@ class Configuration(Generic[S]):
         """
         tree = self._history.tree(revision)
         settled = take_tree(tree, self._rules)
-        shared = sharing(tree, self.live.checked.tree)
+        shared = sharing(tree, self.newest().checked.tree)
         said = comment or f"back to revision {revision}"
         newest = self._history.head() if parent is None else parent
         return self.apply(shared, newest, author, "rollback", said, settled=settled)
@@ -211,8 +258,8 @@ class Configuration(Generic[S]):
 
         Raises `InvalidDocument` with all that is wrong, `Forbidden` for what its author may not write.
         """
-        live = self.live
-        before = live.checked
+        newest = self.newest()
+        before = newest.checked
         checked = check_tree(sharing(restored(tree, before.tree), before.tree), self._rules, before)
         require_sections(author, before, checked)
         require_no_grant(author, before, checked)
@@ -221,9 +268,9 @@ class Configuration(Generic[S]):
             _refuse(tuple(self._origins.problems(settled or before, checked)))
         found = self._look(_changed_upstreams(before.document, checked.document))
         _refuse(found.problems)
-        digests, changes = self._changes(live, checked)
+        digests, changes = self._changes(newest, checked)
         doubts = (*warnings(checked.document, self._rules.environ or {}), *found.warnings)
-        return Proposal(live.revision, checked, digests, changes, doubts, live.revision)
+        return Proposal(newest.revision, checked, digests, changes, doubts, newest.revision)
 
     def apply(
         self, tree: Tree, parent: int, author: Author, action: str, comment: str, settled: Checked | None = None
@@ -234,24 +281,21 @@ class Configuration(Generic[S]):
         write it leaves a row in the audit.
         """
         try:
-            if parent != self.live.revision:
-                self.follow()
-            if parent != self.live.revision:
-                raise StaleRevision(self.live.revision)
-            proposal = self.propose(tree, author, settled)
-            if not proposal.changes:
-                return proposal
-            return self._applied(self._sealed(proposal, author), author, action, comment)
+            if parent != (newest := self.newest().revision):
+                raise StaleRevision(newest)
+            proposal = self._sealed(self.propose(tree, author, settled), author)
+            return self._applied(proposal, author, action, comment) if proposal.changes else proposal
         except (Forbidden, Unprocessable) as error:
             self._audit.add(author.name, action, "refused", _reason(error))
             raise
 
     def _applied(self, proposal: Proposal, author: Author, action: str, comment: str) -> Proposal:
-        live, revision = self.live, proposal.parent + 1
-        snapshot = self._compile(proposal.checked.document, revision, live.snapshot)
+        revision = proposal.parent + 1
+        snapshot = self._compile(proposal.checked.document, revision, self.live.snapshot)
         said = comment[:MAX_COMMENT_CHARACTERS]
         self._history.append(proposal.parent, proposal.changes, author.name, said)
         self._live = Live(revision, proposal.checked, proposal.digests, snapshot)
+        self.trouble = None
         self._audit.add(author.name, action, "applied", f"revision {revision}")
         return structs.replace(proposal, revision=revision)
 
@@ -268,7 +312,7 @@ class Configuration(Generic[S]):
         if dict(secrets_of(tree)) == dict(secrets_of(proposal.checked.tree)):
             return proposal
         checked = take_tree(tree, self._rules, proposal.checked)
-        digests, changes = self._changes(self.live, checked)
+        digests, changes = self._changes(self.newest(), checked)
         return structs.replace(proposal, checked=checked, digests=digests, changes=changes)
 
     def _renewed(self, live: Live[S]) -> Live[S] | None:
@@ -281,26 +325,32 @@ class Configuration(Generic[S]):
         return self._live
 
     def _taken(self, revision: int, tree: Tree, digests: Mapping[Key, bytes]) -> Live[S]:
-        before = self._live
         self._secrets_mark = self._secrets.mark()
-        checked = take_tree(tree, self._rules, before.checked if before else None)
-        snapshot = self._compile(checked.document, revision, before.snapshot if before else None)
+        checked = self._checked(revision, tree)
+        snapshot = self._compile(checked.document, revision, self._live.snapshot if self._live else None)
         return Live(revision, checked, digests, snapshot)
 
-    def _changes(self, live: Live[S], checked: Checked) -> tuple[dict[Key, bytes], tuple[Change, ...]]:
+    def _checked(self, revision: int, tree: Tree) -> Checked:
+        """A stored document, read again. Raises `Misconfigured` for one that another release has stored."""
+        try:
+            return take_tree(tree, self._rules, self._live.checked if self._live else None)
+        except ValidationError as error:
+            raise Misconfigured(f"Revision {revision} of the configuration is not for this release: {error}.") from None
+
+    def _changes(self, newest: State, checked: Checked) -> tuple[dict[Key, bytes], tuple[Change, ...]]:
         """The entries of a document by digest, and how they differ from those at work."""
         digests: dict[Key, bytes] = {}
         put: list[Change] = []
-        for key, part, is_kept in _compared(checked.tree, live.checked.tree):
-            if is_kept and key in live.digests:
-                digests[key] = live.digests[key]
+        for key, part, is_kept in _compared(checked.tree, newest.checked.tree):
+            if is_kept and key in newest.digests:
+                digests[key] = newest.digests[key]
                 continue
             entry = entry_of(part)
             digests[key] = entry.digest
-            if live.digests.get(key) != entry.digest:
+            if newest.digests.get(key) != entry.digest:
                 put.append(Change(key, entry))
         _refuse(tuple(_excess(digests, put)))
-        return digests, (*put, *(Change(key, None) for key in live.digests if key not in digests))
+        return digests, (*put, *(Change(key, None) for key in newest.digests if key not in digests))
 
 
 def _changed_upstreams(before: Sections, after: Sections) -> Sections:

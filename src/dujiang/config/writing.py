@@ -37,3 +37,4 @@ def _style_of(text: str) -> str | None:
 
 
 _Dumper.add_representer(str, _represent_text)
+_Dumper.add_multi_representer(dict, yaml.SafeDumper.represent_dict)

@@ -92,7 +92,6 @@ WRONG = [
     (BASE + "scenes: {s: {versions: [{version: 1, model: n}]}}", "scenes.s.versions[0].model", "no model `n`"),
     (BASE + "scenes: {s: {versions: [{version: 1, model: 'auto:r'}]}}", "scenes.s.versions[0].model", "no route `r`"),
     ("scenes: {s: {versions: [{version: 0}]}}", "scenes.s.versions[0].version", "at least 1"),
-    ("scenes: {s: {versions: []}}", "scenes.s.versions", "must not be empty"),
     ("scenes: {s: {versions: [{version: 1}, {version: 1}]}}", "scenes.s.versions[1].version", "declared twice"),
     ("scenes: {s: {versions: [{version: 1}], labels: {production: 2}}}", "scenes.s.labels.production", "no version 2"),
     ("scenes: {s: {versions: [{version: 1}], labels: {1st: 1}}}", "scenes.s.labels.1st", "digit"),

@@ -41,7 +41,6 @@ def test_its_file_is_a_document_and_is_readable():
         ("scenes: {}", "scenes", "holds 0"),
         ("scenes: {a: {versions: [{version: 1}]}, b: {versions: [{version: 1}]}}", "scenes", "holds 2"),
         ("scenes: {a: {versions: [{version: 1}]}}\nroles: {}", "roles", "unknown key"),
-        ("scenes: {a: {versions: []}}", "scenes.a.versions", "must not be empty"),
         ("scenes: {a: {versions: [{version: 1}], labels: {production: 2}}}", "scenes.a.labels.production", "version 2"),
         ("scenes: {'../a': {versions: [{version: 1}]}}", "scenes.../a", "a name"),
     ],
