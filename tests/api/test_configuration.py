@@ -433,7 +433,8 @@ def test_what_a_model_learnt_outlives_a_revision(house: Gateway) -> None:
 
 def dujiang(gateway: Gateway, *arguments: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "dujiang", *arguments, "--data-dir", str(gateway.data_dir)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    env = {**os.environ, **environ("http://127.0.0.1:1")}
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
 
 
 def test_the_command_line_changes_a_running_server(house: Gateway, tmp_path) -> None:
