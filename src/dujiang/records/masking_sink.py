@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from dujiang.records.drain import Sink
 from dujiang.records.masking import mask, mask_json
-from dujiang.records.record import Content, Record
+from dujiang.records.record import Content, Json, Record
 
 
 class MaskingSink:
@@ -26,6 +26,6 @@ def _masked(record: Record) -> Record:
         return record
     return replace(
         record,
-        content=Content(mask_json(content.messages), mask(content.result)) if content is not None else None,
+        content=Content(Json(mask_json(content.messages)), mask(content.result)) if content is not None else None,
         error_text=mask(error_text) if error_text is not None else None,
     )

@@ -1,6 +1,6 @@
 """What is remembered of a call. Written once, at the call's true end, and never changed."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
@@ -9,8 +9,14 @@ Status = Literal["ok", "error", "cancelled", "cut", "refused"]
 """`ok`: a complete answer; `error`: none; `cancelled`: the caller left before the end; `cut`: the answer broke off;
 `refused`: we did not try (permission, limits, a request that is not valid)."""
 
-FORMAT = 1
-"""Of the encoding below. A reader refuses a later one."""
+FORMAT = 2
+"""Of the encoding below. A reader refuses a later one. Before 2 the messages were written as JSON already."""
+
+
+class Json(str):
+    """The text of a JSON document."""
+
+    __slots__ = ()
 
 
 class AttemptRecord(Struct, frozen=True, array_like=True):
@@ -33,7 +39,7 @@ class AttemptRecord(Struct, frozen=True, array_like=True):
 class Content(Struct, frozen=True, array_like=True):
     """What was said, where the policy keeps it: the rendered messages as JSON, the answer as text."""
 
-    messages: str
+    messages: Json
     result: str
 
 
@@ -90,5 +96,13 @@ class Record(Struct, frozen=True, array_like=True):
     content: Content | None = None
 
 
-encode = msgspec.msgpack.Encoder().encode
-decode = msgspec.msgpack.Decoder(Record).decode
+def _as_json(_: type, messages: Any) -> Json:
+    """Whoever writes a record leaves the messages as they are: to turn them into JSON is the reader's work."""
+    return Json(messages if isinstance(messages, str) else _to_json(messages).decode())
+
+
+_to_json = msgspec.json.Encoder().encode
+encode = msgspec.msgpack.Encoder(enc_hook=str).encode
+"""Takes a `Record`, or a tuple of its fields in their order, of which it makes the same bytes."""
+
+decode = msgspec.msgpack.Decoder(Record, dec_hook=_as_json).decode
