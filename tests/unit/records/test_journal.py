@@ -510,7 +510,7 @@ def test_a_position_that_cannot_be_written_does_not_stop_the_drain(tmp_path: Pat
     """A disk that the journal filled must be emptied, not waited for."""
     filled(tmp_path, 30)
     [segment] = segments(tmp_path)
-    segment.with_name(segment.name + ".position.new").mkdir()
+    segment.with_name(segment.name + ".position").symlink_to(tmp_path / "nowhere" / "position")
     sink = MemorySink()
     drain = Drain(tmp_path, sink, batch=1)
     assert not drain.drain_once()
