@@ -14,8 +14,11 @@ import msgspec
 
 from benchmarks.load import Call
 from benchmarks.processes import Server, ServerFailed, free_port
+from dujiang.records.places import JOURNAL
+from dujiang.records.segments import backlog
 
 PROTOTYPE = "prototype"
+WITHOUT_CONTENT = "dujiang, content none"
 STREAM_EVENTS = 100
 _ROOT = Path(__file__).parents[1]
 _MODEL = "gpt-4o-mini"
@@ -39,12 +42,17 @@ http {{
 
 
 class Target(msgspec.Struct, frozen=True):
-    """A server and the calls it is asked: for whole answers and for streams."""
+    """A server and the calls it is asked: for whole answers and for streams. `journal` is where records of calls wait."""
 
     name: str
     server: Server
     whole: Call
     stream: Call
+    journal: Path | None = None
+
+    def has_stored_all(self) -> bool:
+        """Whether every call's record has left the journal."""
+        return self.journal is None or backlog(self.journal).undrained_bytes == 0
 
     def check(self) -> None:
         """One call must be answered with 200 and some text, else `ServerFailed`: an error is never measured."""
@@ -101,7 +109,12 @@ class Yard:
     def start_targets(self, upstream: int, names: list[str]) -> list[Target]:
         """The targets asked for (all when `names` is empty); what cannot run here is named in `left_out`."""
         started: list[Target] = []
-        makers = {PROTOTYPE: self._prototype, "nginx": self._nginx, "dujiang": self._dujiang}
+        makers = {
+            PROTOTYPE: self._prototype,
+            "nginx": self._nginx,
+            "dujiang": self._dujiang,
+            WITHOUT_CONTENT: self._dujiang_without_content,
+        }
         for name, make in makers.items():
             if not names or name in names:
                 started.extend(make(upstream))
@@ -110,19 +123,32 @@ class Yard:
         return started
 
     def _dujiang(self, upstream: int) -> list[Target]:
-        port, document, data = free_port(), self._folder / "dujiang.yaml", self._folder / "data"
-        document.write_text(json.dumps(_document(upstream), indent=1))
-        options = [f"--port={port}", "--workers=1", f"--config={document}", f"--data-dir={data}"]
+        server, port, journal = self._start_dujiang("dujiang", _document(upstream))
+        calls = {
+            "dujiang": ("/api/v1/chat/completions", _native),
+            "dujiang /v1": ("/v1/chat/completions", _openai),
+        }
+        return [
+            Target(name, server, *(self._call(port, path, body(is_streamed=s), _KEY) for s in (False, True)), journal)
+            for name, (path, body) in calls.items()
+        ]
+
+    def _dujiang_without_content(self, upstream: int) -> list[Target]:
+        """The same, but its records do not keep what was said."""
+        document = {**_document(upstream), "records": {"content": "none"}}
+        server, port, journal = self._start_dujiang("dujiang-without-content", document)
+        path = "/api/v1/chat/completions"
+        calls = (self._call(port, path, _native(is_streamed=s), _KEY) for s in (False, True))
+        return [Target(WITHOUT_CONTENT, server, *calls, journal)]
+
+    def _start_dujiang(self, name: str, document: dict[str, object]) -> tuple[Server, int, Path]:
+        """The server, its port and its journal."""
+        port, file, data = free_port(), self._folder / f"{name}.yaml", self._folder / name
+        file.write_text(json.dumps(document, indent=1))
+        options = [f"--port={port}", "--workers=1", f"--config={file}", f"--data-dir={data}"]
         command = [sys.executable, "-m", "dujiang", "serve", "--host=127.0.0.1", *options]
         env = {"DUJIANG_ADMIN_KEY": _KEY, "DUJIANG_SECRET_KEY": "benchmark-" * 4}
-        server = self._start("dujiang", command, port, self._server_core, env)
-        native, openai = "/api/v1/chat/completions", "/v1/chat/completions"
-        return [
-            Target("dujiang", server, *(self._call(port, native, _native(is_streamed=s), _KEY) for s in (False, True))),
-            Target(
-                "dujiang /v1", server, *(self._call(port, openai, _openai(is_streamed=s), _KEY) for s in (False, True))
-            ),
-        ]
+        return self._start(name, command, port, self._server_core, env), port, data / JOURNAL
 
     def _nginx(self, upstream: int) -> list[Target]:
         nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
