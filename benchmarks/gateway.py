@@ -1,9 +1,10 @@
 """CPU time and memory per call of the gateway, interleaved with nginx `proxy_pass` and the reference prototype.
 
 The figure to trust is CPU time per call: user and system time of the server's whole process tree, from the first
-call until the server is idle again and has stored the record of every call, over the calls answered. Throughput and latency move with whatever else the machine
-does. Each round visits every target once, so that drift falls on all alike; figures are medians over the rounds, a
-ratio is the median of the rounds' ratios. A run that saw a single error is discarded and named.
+call until the server is idle again and has stored the record of every call, over the calls answered. Throughput and
+latency move with whatever else the machine does. Each round visits every target once, so that drift falls on all alike;
+figures are medians over the rounds, a ratio is the median of the rounds' ratios. A run that saw a single error is
+discarded and named.
 """
 
 import statistics

@@ -8,7 +8,7 @@ import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 import msgspec
 
@@ -42,7 +42,7 @@ http {{
 
 
 class Target(msgspec.Struct, frozen=True):
-    """A server and the calls it is asked: for whole answers and for streams. `journal` is where records of calls wait."""
+    """A server and the calls it is asked: for whole answers and for streams. `journal` is where their records wait."""
 
     name: str
     server: Server
@@ -66,6 +66,16 @@ class Target(msgspec.Struct, frozen=True):
             raise ServerFailed(f"{self.name}: {error.code} {error.read()[:500]!r}\n{self.server.log_tail()}") from error
         if len(body) < 100:
             raise ServerFailed(f"{self.name} answered only {body!r}")
+
+
+Gateway = tuple[Server, int, Path]
+"""A server of ours, its port and its journal."""
+
+
+class Body(Protocol):
+    """Makes the body of a call."""
+
+    def __call__(self, *, is_streamed: bool) -> dict[str, object]: ...
 
 
 class Yard:
@@ -123,26 +133,24 @@ class Yard:
         return started
 
     def _dujiang(self, upstream: int) -> list[Target]:
-        server, port, journal = self._start_dujiang("dujiang", _document(upstream))
-        calls = {
-            "dujiang": ("/api/v1/chat/completions", _native),
-            "dujiang /v1": ("/v1/chat/completions", _openai),
-        }
+        gateway = self._start_dujiang("dujiang", _document(upstream))
         return [
-            Target(name, server, *(self._call(port, path, body(is_streamed=s), _KEY) for s in (False, True)), journal)
-            for name, (path, body) in calls.items()
+            self._target("dujiang", gateway, "/api/v1/chat/completions", _native),
+            self._target("dujiang /v1", gateway, "/v1/chat/completions", _openai),
         ]
 
     def _dujiang_without_content(self, upstream: int) -> list[Target]:
         """The same, but its records do not keep what was said."""
         document = {**_document(upstream), "records": {"content": "none"}}
-        server, port, journal = self._start_dujiang("dujiang-without-content", document)
-        path = "/api/v1/chat/completions"
-        calls = (self._call(port, path, _native(is_streamed=s), _KEY) for s in (False, True))
-        return [Target(WITHOUT_CONTENT, server, *calls, journal)]
+        gateway = self._start_dujiang("dujiang-without-content", document)
+        return [self._target(WITHOUT_CONTENT, gateway, "/api/v1/chat/completions", _native)]
 
-    def _start_dujiang(self, name: str, document: dict[str, object]) -> tuple[Server, int, Path]:
-        """The server, its port and its journal."""
+    def _target(self, name: str, gateway: Gateway, path: str, body: Body) -> Target:
+        server, port, journal = gateway
+        whole, stream = (self._call(port, path, body(is_streamed=streamed), _KEY) for streamed in (False, True))
+        return Target(name, server, whole, stream, journal)
+
+    def _start_dujiang(self, name: str, document: dict[str, object]) -> Gateway:
         port, file, data = free_port(), self._folder / f"{name}.yaml", self._folder / name
         file.write_text(json.dumps(document, indent=1))
         options = [f"--port={port}", "--workers=1", f"--config={file}", f"--data-dir={data}"]
@@ -158,8 +166,10 @@ class Yard:
         port, settings = free_port(), self._folder / "nginx.conf"
         settings.write_text(_NGINX.format(dir=self._folder, upstream=upstream, port=port))
         server = self._start("nginx", [nginx, "-p", str(self._folder), "-c", str(settings)], port, self._server_core)
-        calls = (self._call(port, "/v1/chat/completions", _openai(is_streamed=s), _UPSTREAM_KEY) for s in (False, True))
-        return [Target("nginx", server, *calls)]
+        whole, stream = (
+            self._call(port, "/v1/chat/completions", _openai(is_streamed=s), _UPSTREAM_KEY) for s in (False, True)
+        )
+        return [Target("nginx", server, whole, stream)]
 
     def _prototype(self, upstream: int) -> list[Target]:
         source = self._reference / "proto" / "p3_asgi.py"
@@ -172,8 +182,8 @@ class Yard:
         command = [sys.executable, "-m", "uvicorn", *options, "--host=127.0.0.1", f"--port={port}", "p3_asgi:app"]
         env = {"CLIENT": "raw", "UP": str(upstream), "TMPDIR": str(temporary), "PYTHONDONTWRITEBYTECODE": "1"}
         server = self._start(PROTOTYPE, command, port, self._server_core, env, source.parent)
-        calls = (self._call(port, "/v1/invoke", _native(is_streamed=s), "sk-test-7") for s in (False, True))
-        return [Target(PROTOTYPE, server, *calls)]
+        whole, stream = (self._call(port, "/v1/invoke", _native(is_streamed=s), "sk-test-7") for s in (False, True))
+        return [Target(PROTOTYPE, server, whole, stream)]
 
     def _call(self, port: int, path: str, body: dict[str, object], key: str) -> Call:
         file = self._folder / f"body-{port}{path.replace('/', '-')}-{len(list(self._folder.glob('body-*')))}.json"

@@ -82,9 +82,9 @@ def read_position(segment: Path) -> int:
 
 
 def write_position(segment: Path, offset: int) -> None:
-    """Overwrite the position in one write: a reader sees the old one, this, or what it does not trust. Raises `OSError`.
+    """Overwrite the position in one write: a reader sees the old one, this, or what it does not trust.
 
-    To replace the file would make the file system flush it, at 1 ms each time.
+    To replace the file would make the file system flush it, at 1 ms each time. Raises `OSError`.
     """
     text = b"%020d" % offset
     descriptor = os.open(position_path(segment), os.O_WRONLY | os.O_CREAT, 0o600)
