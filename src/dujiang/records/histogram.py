@@ -45,6 +45,8 @@ def unpacked(blob: bytes) -> int:
 
 def added(one: bytes, other: bytes) -> bytes:
     """The stored sum of two stored histograms."""
+    if not (one and other):
+        return one or other
     return packed(unpacked(one) + unpacked(other))
 
 

@@ -33,9 +33,10 @@ class SqliteSink:
 
     One process writes: two would wait for each other, and a file that one drops the other might still be writing to.
 
-    A day's calls, attempts and sums are one transaction, which first looks which ids it has: whatever is sent again,
-    after a crash or because an answer was lost, is left out of all three. What was said goes to its own file before
-    them, where a second writing changes nothing.
+    A day's calls, attempts and sums are one transaction, which fails as a whole where it has one of the ids: then the
+    batch is inserted without what is there, so that whatever is sent again, after a crash or because an answer was
+    lost, is left out of all three. What was said goes to its own file before them, where a second writing changes
+    nothing.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -84,29 +85,34 @@ class SqliteSink:
             self._content.close()
 
     def _insert_day(self, day: date, records: dict[bytes, Record]) -> int:
+        """Nearly always all of them are new, so that none is looked for before one turns out not to be."""
         try:
-            return self._insert_together(day, records)
+            return self._insert_new(day, list(records.items()))
         except _UNSTORABLE:
-            return self._insert_each(day, records)
+            return self._insert_halves(day, self._missing(day, records))
 
-    def _insert_each(self, day: date, records: dict[bytes, Record]) -> int:
-        """The slow way, which finds out whose fault it is."""
-        count = 0
-        for id, record in records.items():
-            try:
-                count += self._insert_together(day, {id: record})
-            except _UNSTORABLE as error:
-                raise BadRecord(record.id, str(error)) from error
-        return count
+    def _insert_halves(self, day: date, fresh: Fresh) -> int:
+        """Finds out whose fault it is that they cannot be stored together."""
+        try:
+            return self._insert_new(day, fresh)
+        except _UNSTORABLE as error:
+            if len(fresh) == 1:
+                raise BadRecord(fresh[0][1].id, str(error)) from error
+        middle = len(fresh) // 2
+        return self._insert_halves(day, fresh[:middle]) + self._insert_halves(day, fresh[middle:])
 
-    def _insert_together(self, day: date, records: dict[bytes, Record]) -> int:
-        said = [(id, each.content.messages, each.content.result) for id, each in records.items() if each.content]
+    def _missing(self, day: date, records: dict[bytes, Record]) -> Fresh:
+        with self._calls.writing(day) as connection:
+            return [row for row in records.items() if connection.execute(_FIND, row[:1]).fetchone() is None]
+
+    def _insert_new(self, day: date, fresh: Fresh) -> int:
+        """Raises `sqlite3.IntegrityError` where one of them is stored already; none is then."""
+        said = [(id, each.content.messages, each.content.result) for id, each in fresh if each.content]
         if said:
             with self._content.writing(day) as connection:
                 connection.executemany(_INSERT_CONTENT, said)
-        with self._calls.writing(day) as connection:
-            fresh = [row for row in records.items() if connection.execute(_FIND, row[:1]).fetchone() is None]
-            if fresh:
+        if fresh:
+            with self._calls.writing(day) as connection:
                 connection.executemany(_INSERT_CALL, [_call_row(id, record) for id, record in fresh])
                 connection.executemany(_INSERT_ATTEMPT, _attempt_rows(fresh))
                 add_to_sums(connection, fresh)

@@ -117,6 +117,19 @@ def test_a_record_that_can_never_be_stored_is_named_and_the_others_are_kept(sink
     assert counts(directory) == 39
 
 
+def test_a_bad_record_among_stored_ones_is_named(sink, directory, rows):
+    """Ids that are there already are no fault of the batch."""
+    sink.insert(rows[:30:2])
+    bad = msgspec.structs.replace(rows[25], request_bytes=2**63)
+    with pytest.raises(BadRecord) as caught:
+        sink.insert([*rows[:25], bad, *rows[26:30]])
+    assert caught.value.record_id == bad.id
+    sink.insert([*rows[:25], *rows[26:30]])
+    assert counts(directory) == 29
+    [(calls,)] = ask(directory, "SELECT sum(calls) FROM rollups WHERE hour >= 0")
+    assert calls == 29
+
+
 def test_odd_but_storable_values_are_kept_as_they_are(sink, directory, rows):
     odd = msgspec.structs.replace(
         rows[0],
