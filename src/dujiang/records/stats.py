@@ -9,9 +9,9 @@ from dujiang.records.moments import HOUR_MS, iso, start_of
 from dujiang.records.partitions import Partitions
 from dujiang.records.query import Scope
 from dujiang.records.reading import Clock, run
-from dujiang.records.rollups import Sums
 from dujiang.records.stats_query import TIMES, StatsQuery
-from dujiang.records.stats_sql import sum_statements, sums_of
+from dujiang.records.stats_sql import sum_statements
+from dujiang.records.sums import Sums, sums_of
 
 MAX_GROUPS = 10_000
 
