@@ -64,10 +64,8 @@ def coarser(finest: Mapping[Key, Sums]) -> dict[Key, Sums]:
 
 
 def _seen_by(cube: int, key: Key) -> Key:
-    kept = _KEPT[cube]
-    return Key(
-        cube, key.hour, *(part if is_kept else "" for part, is_kept in zip(key[2:-1], kept, strict=True)), key.currency
-    )
+    parts = (part if is_kept else "" for part, is_kept in zip(key[2:-1], _KEPT[cube], strict=True))
+    return Key._make((cube, key.hour, *parts, key.currency))
 
 
 def _add(found: dict[Key, Sums], key: Key, sums: Sums) -> None:

@@ -97,7 +97,7 @@ def _on_rollups(span: _Span, query: StatsQuery, scope: Scope) -> Sql:
     if cube == FINEST and not is_by_day:
         return compiled(_sums(rollups, query, scope, rollups.c.cube == FINEST, hours))
     folded = rollups.c.hour == WHOLE_DAY if is_by_day else hours
-    unfolded = rollups.c.hour.between(func.max(last_folded_hour() + 1, span.from_hour), _last_hour(span))
+    unfolded = rollups.c.hour.between(func.max(last_folded_hour() + 1, span.from_hour), _end_hour(span) - 1)
     return compiled(
         union_all(
             _sums(rollups, query, scope, rollups.c.cube == cube, folded),
@@ -106,19 +106,17 @@ def _on_rollups(span: _Span, query: StatsQuery, scope: Scope) -> Sql:
     )
 
 
-def _last_hour(span: _Span) -> int:
-    return (HOURS if span.is_whole else span.to_hour) - 1
+def _end_hour(span: _Span) -> int:
+    """A whole day's is midnight, even of today: what is to come has no calls yet."""
+    return HOURS if span.is_whole else span.to_hour
 
 
 def _on_users(day: date, span: _Span, query: StatsQuery, scope: Scope) -> Iterator[Sql]:
     """On the sums of the quarters that lie within, and on the calls of the hours beside them."""
-    if span.is_whole:
-        yield compiled(_sums(users, query, scope))
-        return
     first = -(-span.from_hour // QUARTER_HOURS)
-    end = max(span.to_hour // QUARTER_HOURS, first)
+    end = max(_end_hour(span) // QUARTER_HOURS, first)
     if first < end:
-        yield compiled(_sums(users, query, scope, users.c.quarter.between(first, end - 1)))
+        yield compiled(_sums(users, query, scope, users.c.quarter.in_(range(first, end))))
     before = _Span(span.from_hour, min(first * QUARTER_HOURS, span.to_hour), is_whole=False)
     after = _Span(max(end * QUARTER_HOURS, before.to_hour), span.to_hour, is_whole=False)
     for rest in (before, after):

@@ -45,5 +45,4 @@ class Sums(Struct):
 
 def sums_of(row: Sequence[Any]) -> Sums:
     """The sums that `row()` made these columns of."""
-    *plain, total_ms, first_token_ms = row
-    return Sums(*plain, unpacked(total_ms), unpacked(first_token_ms))
+    return Sums(*row[:-2], *map(unpacked, row[-2:]))

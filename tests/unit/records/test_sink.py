@@ -48,13 +48,16 @@ def ask(directory, sql, suffix=".db"):
 
 
 def counts(directory):
+    """Of the calls, held equal to those in every table of sums; what is not folded is in the finest alone."""
     stored = len(ask(directory, "SELECT id FROM calls"))
-    by_hour, by_day, by_plain_day = (
-        sum(n or 0 for (n,) in ask(directory, f"SELECT sum(calls) FROM rollups WHERE {where}"))
-        for where in ("hour >= 0", "hour = -1", "hour = -2")
+    finest, by_user = (
+        sum(n or 0 for (n,) in ask(directory, f"SELECT sum(calls) FROM {sums}"))
+        for sums in ("rollups WHERE cube = 0 AND hour >= 0", "users")
     )
-    by_user = sum(n or 0 for (n,) in ask(directory, "SELECT sum(calls) FROM users"))
-    assert stored == by_hour == by_day == by_plain_day == by_user
+    assert stored == finest == by_user
+    days = ask(directory, "SELECT cube, sum(calls) FROM rollups WHERE hour = -1 GROUP BY cube")
+    hours = ask(directory, "SELECT cube, sum(calls) FROM rollups WHERE hour >= 0 AND cube > 0 GROUP BY cube")
+    assert [row for row in days if row[0]] == hours
     return stored
 
 
