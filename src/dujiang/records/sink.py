@@ -66,7 +66,7 @@ class SqliteSink:
             try:
                 with self._lock, self._calls.writing(day):
                     pass
-            except sqlite3.Error as error:
+            except (sqlite3.DatabaseError, *_UNSTORABLE) as error:
                 _log.error("the records of %s are not upgraded: %s", day, error)
 
     def insert(self, batch: Sequence[Record]) -> int:

@@ -191,3 +191,11 @@ def test_readers_see_whole_batches_while_they_arrive(sink, directory):
 def test_the_first_day_kept_is_counted_back_from_today():
     now = START + 5 * DAY_MS + 1
     assert first_kept(now, 3) == day_of(now) - timedelta(days=3)
+
+
+def test_a_day_before_that_cannot_be_folded_holds_up_nothing(sink, directory, rows):
+    directory.mkdir()
+    (directory / "2026-03-03.db").write_bytes(b"no database" * 100)
+    assert sink.insert(rows[:50]) == 50
+    (directory / "2026-03-03.db").unlink()
+    assert counts(directory) == 50
