@@ -57,7 +57,12 @@ def _asking(report: records.Report) -> Iterator[list[str]]:
     for question in dict.fromkeys(row.question for row in report.rows):
         rows = [row for row in report.rows if row.question == question]
         figures = (figure for row in rows for figure in (row.p50_ms, row.p95_ms, row.cpu_p95_ms))
-        yield [question, *(f"{figure:,.1f}" for figure in figures), f"× {rows[-1].p50_ms / rows[0].p50_ms:.1f}"]
+        note = f", {refused} refused" if (refused := sum(row.refused for row in rows)) else ""
+        yield [
+            f"{question}{note}",
+            *(f"{figure:,.1f}" for figure in figures),
+            f"× {rows[-1].p50_ms / rows[0].p50_ms:.1f}",
+        ]
 
 
 def _table(lines: list[list[str]]) -> str:
