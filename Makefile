@@ -44,6 +44,7 @@ bench-gateway: $(STAMPS)/dev ## CPU per call beside nginx and the reference prot
 
 bench-records: $(STAMPS)/dev ## latency of record queries and the drain's cost, from 10^5 rows up
 	@$(BIN)/python -m benchmarks.records $(ARGS)
+	@$(BIN)/python -m benchmarks.page
 
 campaign-records: $(STAMPS)/dev ## kill -9 under load, 50 rounds: nothing lost, nothing twice
 	@$(BIN)/python tests/campaign_records.py --rounds 50 --json benchmarks/results/campaign-records.json $(ARGS)
