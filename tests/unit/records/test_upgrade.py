@@ -37,6 +37,8 @@ INSERT INTO rollups SELECT -2, app, model, provider, '', '', status, coalesce(cu
   x'', x'' FROM calls GROUP BY 2, 3, 4, 7, 8;
 INSERT INTO users SELECT coalesce(user_id, ''), app, coalesce(currency, ''), count(*), 0, 0, 0, 0, 0, x'', x''
   FROM calls GROUP BY 1, 2, 3;
+ALTER TABLE calls DROP COLUMN account_currency;
+ALTER TABLE calls DROP COLUMN exchange_rate;
 PRAGMA user_version = 1;
 """
 
