@@ -44,6 +44,7 @@ bench-gateway: $(STAMPS)/dev ## CPU per call beside nginx and the reference prot
 
 bench-records: $(STAMPS)/dev ## latency of record queries and the drain's cost, from 10^5 rows up
 	@$(BIN)/python -m benchmarks.records $(ARGS)
+	@$(BIN)/python -m benchmarks.page
 
 bench-scenes: $(STAMPS)/dev ## what rendering a scene costs a call
 	@$(BIN)/python -m benchmarks.scenes $(ARGS)

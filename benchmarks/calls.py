@@ -5,7 +5,7 @@ import random
 from collections.abc import Iterator
 
 from dujiang.records.moments import id_text
-from dujiang.records.record import AttemptRecord, Content, Record, Status
+from dujiang.records.record import AttemptRecord, Content, Json, Record, Status
 
 APPS = tuple(f"app_{n}" for n in range(12))
 USERS_OF_AN_APP = 2_000
@@ -93,4 +93,4 @@ class Traffic:
     def _said(self) -> Content:
         words = "你好，世界 " * self._random.randrange(1, 40)
         messages = json.dumps([{"role": "user", "content": words}], ensure_ascii=False)
-        return Content(messages, words)
+        return Content(Json(messages), words)

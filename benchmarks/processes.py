@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -89,6 +89,16 @@ def wait_until_idle(pid: int, limit_s: float = 6.0) -> None:
         if now - before <= 0.01:
             return
         before = now
+
+
+def wait_until(is_done: Callable[[], bool], limit_s: float) -> bool:
+    """Wait until it says yes; whether it did in time."""
+    deadline = time.monotonic() + limit_s
+    while not is_done():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
 
 
 class ServerFailed(Exception):

@@ -1,8 +1,10 @@
 """How fast records are stored, found, summed up and forgotten, and how that grows with their number.
 
-Rows as `benchmarks.calls` makes them, over `--days` days ending now, are inserted in batches of 500, as the drain does.
-Then each question is asked again and again with changing values. Durations include opening a day's file where it was
-not open; CPU time is of the inserting process. Each number of rows has a fresh directory, which is removed afterwards.
+Rows as `benchmarks.calls` makes them, over `--days` days that end at a noon (where sums by the day help least), are
+stored by `benchmarks.stored`. Then, while 2,000 rows a second arrive (`benchmarks.arrivals`), each question is asked
+again and again with changing values; those about 24 hours end at that noon, before what arrives. Durations include
+opening a day's file where it was not open; CPU time of storing is that of the storing processes, of asking that of the
+asking thread. Each number of rows has a fresh directory, which is removed afterwards.
 """
 
 import random
@@ -11,6 +13,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from datetime import date
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
@@ -19,11 +22,15 @@ import msgspec
 import typer
 from msgspec import Struct
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
-from benchmarks.calls import APPS, USERS_OF_AN_APP, Traffic
+from benchmarks.arrivals import Arrived, arriving
+from benchmarks.calls import APPS, USERS_OF_AN_APP
 from benchmarks.report import machine
-from dujiang.records.moments import DAY_MS, iso
+from benchmarks.stored import Stored, fill
+from dujiang.core.errors import Unprocessable
+from dujiang.records.moments import DAY_MS, HOUR_MS, iso, start_of
 from dujiang.records.query import RecordQuery, Scope, parse_query
 from dujiang.records.record import Record
 from dujiang.records.search import Page
@@ -31,16 +38,18 @@ from dujiang.records.service import SqliteRecords
 from dujiang.records.sink import SqliteSink
 from dujiang.records.stats_query import parse_stats
 
-_RESULT = Path(__file__).parent / "results" / "records.json"
-_BATCH = 500
-_ASKED = 100
-_SAMPLED = 2_000
+RESULT = Path(__file__).parent / "results" / "records.json"
+_ASKED, _ASKED_AT_LEAST = 100, 20
+_ASKING_S = 8.0
+_END_MS = start_of(date(2026, 6, 1)) + 12 * HOUR_MS
+
+_GROUPS = ("app", "role", "model", "provider", "scene", "status", "day", "model,status", "role,scene")
 
 Ask = Callable[[], object]
 
 
 class Row(Struct, frozen=True):
-    """A question and its durations over many askings, in milliseconds."""
+    """A question and its durations over many askings. `cpu_p95_ms` is what the machine's other work leaves alone."""
 
     rows: int
     days: int
@@ -48,18 +57,39 @@ class Row(Struct, frozen=True):
     p50_ms: float
     p95_ms: float
     max_ms: float
+    cpu_p95_ms: float
+    asked: int
+    refused: int
+    """As taking longer than the two seconds that a question may take."""
 
 
 class Load(Struct, frozen=True):
-    """What storing came to. `drop_ms` is the longest that forgetting one day took."""
+    """What storing came to. `fill_s` is how long it took with making the rows up, in two processes at once; `drop_ms`
+    the longest that forgetting one day took; `arrived` what was stored while questions were asked.
+    """
 
     rows: int
     days: int
+    fill_s: float
     rows_per_s: float
     cpu_us_per_row: float
     bytes_per_row: float
     export_rows_per_s: float
     drop_ms: float
+    arrived: Arrived
+
+
+LOAD_FIGURES: dict[str, Callable[[Load], str]] = {
+    "made up and stored, s": lambda load: f"{load.fill_s:,.0f}",
+    "CPU µs a row, stored day after day": lambda load: f"{load.cpu_us_per_row:.1f}",
+    "bytes a row": lambda load: f"{load.bytes_per_row:,.0f}",
+    "rows/s that arrived while questions were asked": lambda load: f"{load.arrived.rows_per_s:,.0f}",
+    "their CPU µs a row": lambda load: f"{load.arrived.cpu_us_per_row:.1f}",
+    "the last of them late by, s": lambda load: f"{load.arrived.late_s:.2f}",
+    "at most late by, s": lambda load: f"{load.arrived.max_late_s:.2f}",
+    "rows/s exported": lambda load: f"{load.export_rows_per_s:,.0f}",
+    "a day dropped, ms at most": lambda load: f"{load.drop_ms:.1f}",
+}
 
 
 class Report(Struct):
@@ -75,37 +105,20 @@ class Report(Struct):
 class Bench:
     """One number of rows in one directory."""
 
-    def __init__(self, directory: Path, count: int, days: int, seed: int) -> None:
-        self._count = count
+    def __init__(self, directory: Path, stored: Stored, days: int, seed: int) -> None:
         self._days = days
-        self._now_ms = int(time.time() * 1000)
-        self._traffic = Traffic(seed, content_share=0.1)
         self._random = random.Random(seed)  # noqa: S311 a benchmark draws no secrets
-        self._sample: list[Record] = []
+        self._sample = stored.sample
         self._directory = directory
-        self._sink = SqliteSink(directory)
-        self.records = SqliteRecords(directory)
+        self._began_s = time.monotonic()
+        self.records = SqliteRecords(directory, clock=lambda: self._now_ms() / 1000)
 
-    def load(self) -> tuple[float, float]:
-        """Rows per second and CPU microseconds per row; making the rows up is not counted."""
-        start_ms = self._now_ms - self._days * DAY_MS
-        rows = self._traffic.spread(self._count, start_ms=start_ms, end_ms=self._now_ms)
-        wall_s = cpu_s = 0.0
-        keep = _SAMPLED / self._count
-        for batch in _batches(rows):
-            self._sample += [row for row in batch if self._random.random() < keep]
-            wall, cpu = time.perf_counter(), time.process_time()
-            self._sink.insert(batch)
-            wall_s += time.perf_counter() - wall
-            cpu_s += time.process_time() - cpu
-        return self._count / wall_s, cpu_s / self._count * 1e6
-
-    def bytes_per_row(self) -> float:
-        return sum(file.stat().st_size for file in self._directory.iterdir()) / self._count
+    def _now_ms(self) -> int:
+        return _END_MS + round((time.monotonic() - self._began_s) * 1000)
 
     def questions(self) -> dict[str, Ask]:
-        day = iso(self._now_ms - DAY_MS)
-        everything = iso(self._now_ms - self._days * DAY_MS)
+        day = {"from_": iso(_END_MS - DAY_MS + HOUR_MS), "to": iso(_END_MS)}
+        everything = iso(_END_MS - self._days * DAY_MS)
         return {
             "first page": self._list,
             "hundredth page": self._deep_page(),
@@ -118,46 +131,43 @@ class Bench:
             "status cut of an app": lambda: self._list(app=self._app(), status="cut"),
             "made with a key": self._own,
             "one record": lambda: self.records.get(self._one().id, Scope(), with_content=True),
-            "model, 24 h": lambda: self._list(from_=day, model="gpt-4", app=self._app()),
-            "model that is not there, 24 h": lambda: self._list(from_=day, model="nothing"),
-            "q, 24 h": lambda: self._list(from_=day, q=self._one().request_id[:7]),
-            "slowest, 24 h": lambda: self._list(from_=day, sort="-total_ms"),
-            "stats of an app by hour, 24 h": lambda: self._stats(day, app=self._app(), group_by="hour"),
-            "stats by model and status, all days": lambda: self._stats(everything, group_by="model,status"),
-            "stats of an app by day, all days": lambda: self._stats(everything, app=self._app(), group_by="day"),
-            "stats by scene, all days": lambda: self._stats(everything, group_by="scene"),
-            "stats by user of an app, 24 h": lambda: self._stats(day, app=self._app(), group_by="user"),
+            "model, 24 h": lambda: self._list(**day, model="gpt-4", app=self._app()),
+            "model that is not there, 24 h": lambda: self._list(**day, model="nothing"),
+            "q, 24 h": lambda: self._list(**day, q=self._one().request_id[:7]),
+            "slowest, 24 h": lambda: self._list(**day, sort="-total_ms"),
+            "stats of an app by hour, 24 h": lambda: self._stats(**day, app=self._app(), group_by="hour"),
+            "stats by app and hour, 24 h": lambda: self._stats(**day, group_by="app,hour"),
+            "stats by user of an app, 24 h": lambda: self._stats(**day, app=self._app(), group_by="user"),
+            "stats by user of the largest app, 24 h": lambda: self._stats(**day, app=APPS[0], group_by="user"),
+            **{f"stats by {group}, all days": self._sums(everything, group) for group in _GROUPS},
+            "stats of an app by day, all days": lambda: self._stats(from_=everything, app=self._app(), group_by="day"),
+            "stats of an app by hour, all days": lambda: self._stats(
+                from_=everything, app=self._app(), group_by="hour"
+            ),
+            "stats by hour, all days": lambda: self._stats(from_=everything, group_by="hour"),
         }
+
+    def _sums(self, since: str, group_by: str) -> Ask:
+        return lambda: self._stats(from_=since, group_by=group_by)
 
     def export_rate(self) -> float:
         """Rows per second of an export of up to 100,000 rows."""
         started = time.perf_counter()
-        pages = islice(self.records.export(parse_query([], self._now_ms), Scope()), 100)
+        pages = islice(self.records.export(parse_query([], self._now_ms()), Scope()), 100)
         return sum(len(page) for page in pages) / (time.perf_counter() - started)
-
-    def drop_ms(self) -> float:
-        """Forgets every day, the oldest first."""
-        longest = 0.0
-        for day in reversed(self._sink.days()):
-            started = time.perf_counter()
-            self._sink.drop(day)
-            longest = max(longest, time.perf_counter() - started)
-        return longest * 1000
 
     def close(self) -> None:
         self.records.close()
-        self._sink.close()
 
     def _list(self, **parameters: str) -> Page:
-        given = [(name.rstrip("_"), text) for name, text in parameters.items()]
-        return self.records.list(parse_query(given, self._now_ms), Scope())
+        return self.records.list(parse_query(_given(parameters), self._now_ms()), Scope())
+
+    def _stats(self, **parameters: str) -> object:
+        return self.records.stats(parse_stats(_given(parameters), self._now_ms()), Scope())
 
     def _own(self) -> Page:
         one = self._one()
         return self.records.list(RecordQuery(), Scope(one.app, one.key_id))
-
-    def _stats(self, since: str, **parameters: str) -> object:
-        return self.records.stats(parse_stats([("from", since), *parameters.items()], self._now_ms), Scope())
 
     def _deep_page(self) -> Ask:
         query = RecordQuery()
@@ -175,47 +185,93 @@ class Bench:
         return f"user-{self._random.randrange(USERS_OF_AN_APP)}"
 
 
-def _batches(rows: Iterator[Record]) -> Iterator[list[Record]]:
-    while batch := list(islice(rows, _BATCH)):
-        yield batch
+def _given(parameters: dict[str, str]) -> list[tuple[str, str]]:
+    """`from` is a word of Python's and written `from_`."""
+    return [(name.rstrip("_"), text) for name, text in parameters.items()]
 
 
-def _measured(ask: Ask, times: int) -> list[float]:
-    """Sorted, in milliseconds."""
-    found: list[float] = []
-    for _ in range(times):
-        started = time.perf_counter()
-        ask()
-        found.append((time.perf_counter() - started) * 1000)
-    return sorted(found)
+def _measured(ask: Ask) -> list[tuple[float, float, bool]]:
+    """For each asking, milliseconds that passed and that were worked, and whether it was refused as taking too long.
+
+    A hundred, fewer where those take long.
+    """
+    found: list[tuple[float, float, bool]] = []
+    until_s = time.monotonic() + _ASKING_S
+    while len(found) < _ASKED and (len(found) < _ASKED_AT_LEAST or time.monotonic() < until_s):
+        is_refused = False
+        wall_s, cpu_s = time.perf_counter(), time.thread_time()
+        try:
+            ask()
+        except Unprocessable:
+            is_refused = True
+        found.append(((time.perf_counter() - wall_s) * 1000, (time.thread_time() - cpu_s) * 1000, is_refused))
+    return found
 
 
 def _run(count: int, days: int, seed: int, console: Console) -> tuple[Load, list[Row]]:
     directory = Path(tempfile.mkdtemp(prefix="dujiang-records-"))
-    bench = Bench(directory, count, days, seed)
     try:
         console.print(f"{count:,} rows over {days} days", style="dim")
-        rate, cpu_us = bench.load()
-        rows: list[Row] = []
-        for question, ask in bench.questions().items():
-            found = _measured(ask, _ASKED)
-            p50, p95 = statistics.median(found), found[int(len(found) * 0.95)]
-            rows.append(Row(count, days, question, round(p50, 2), round(p95, 2), round(found[-1], 2)))
-        size, export_rate = bench.bytes_per_row(), bench.export_rate()
+        began_s = time.monotonic()
+        stored = fill(directory, count, days, _END_MS, seed)
+        fill_s = time.monotonic() - began_s
+        size = sum(file.stat().st_size for file in directory.iterdir())
+        bench = Bench(directory, stored, days, seed)
+        try:
+            with arriving(directory, _END_MS, seed + 2) as arrivals:
+                rows = list(_asked(bench, count, days))
+            export_rate = bench.export_rate()
+        finally:
+            bench.close()
         load = Load(
-            count, days, round(rate), round(cpu_us, 1), round(size), round(export_rate), round(bench.drop_ms(), 1)
+            count,
+            days,
+            fill_s=round(fill_s, 1),
+            rows_per_s=round(count / stored.wall_s),
+            cpu_us_per_row=round(stored.cpu_s / count * 1e6, 1),
+            bytes_per_row=round(size / count),
+            export_rows_per_s=round(export_rate),
+            drop_ms=round(_drop_ms(directory), 1),
+            arrived=arrivals.result,
         )
         return load, rows
     finally:
-        bench.close()
         shutil.rmtree(directory)
 
 
+def _asked(bench: Bench, count: int, days: int) -> Iterator[Row]:
+    for question, ask in track(bench.questions().items(), "questions", transient=True):
+        wall_ms, cpu_ms, refused = (sorted(figures) for figures in zip(*_measured(ask), strict=True))
+        rank = int(len(wall_ms) * 0.95)
+        figures = (statistics.median(wall_ms), wall_ms[rank], wall_ms[-1], cpu_ms[rank])
+        yield Row(
+            count,
+            days,
+            question,
+            *(round(figure, 2) for figure in figures),
+            asked=len(wall_ms),
+            refused=sum(refused),
+        )
+
+
+def _drop_ms(directory: Path) -> float:
+    """Forgets every day, the oldest first; the longest that one took."""
+    sink = SqliteSink(directory)
+    longest_s = 0.0
+    try:
+        for day in reversed(sink.days()):
+            began_s = time.perf_counter()
+            sink.drop(day)
+            longest_s = max(longest_s, time.perf_counter() - began_s)
+    finally:
+        sink.close()
+    return longest_s * 1000
+
+
 def _print(report: Report, console: Console) -> None:
-    loads = Table("rows", "rows/s", "CPU µs/row", "bytes/row", "export rows/s", "drop a day, ms", title="Storing")
-    for load in report.loads:
-        figures = (load.rows_per_s, load.cpu_us_per_row, load.bytes_per_row, load.export_rows_per_s, load.drop_ms)
-        loads.add_row(f"{load.rows:,}", *(f"{figure:,.1f}" for figure in figures))
+    loads = Table("", *(f"{load.rows:,} rows" for load in report.loads), title="Storing")
+    for name, figure in LOAD_FIGURES.items():
+        loads.add_row(name, *map(figure, report.loads))
     console.print(loads)
     table = Table("question", *(f"{load.rows:,}: p50 / p95 ms" for load in report.loads), title="Asking")
     for question in dict.fromkeys(row.question for row in report.rows):
@@ -228,7 +284,7 @@ def main(
     rows: Annotated[list[int] | None, typer.Option(help="How many; several times for several runs.")] = None,
     days: Annotated[int, typer.Option(help="Over how many days.")] = 90,
     seed: Annotated[int, typer.Option(help="Of the made-up calls.")] = 1,
-    json: Annotated[Path, typer.Option(help="Where the result goes.")] = _RESULT,
+    json: Annotated[Path, typer.Option(help="Where the result goes.")] = RESULT,
 ) -> None:
     """Measures storing and asking at 100,000 and 1,000,000 rows, or as many as said."""
     console = Console()
@@ -237,9 +293,13 @@ def main(
         load, measured = _run(count, days, seed, console)
         report.loads.append(load)
         report.rows += measured
+        _write(report, json)
     _print(report, console)
-    json.parent.mkdir(parents=True, exist_ok=True)
-    json.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
+
+
+def _write(report: Report, file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
 
 
 if __name__ == "__main__":

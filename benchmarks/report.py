@@ -62,7 +62,11 @@ _TITLES: dict[str, tuple[str, Callable[[float], str]]] = {
 
 
 class Report(msgspec.Struct):
-    """Everything a run found out. `discarded` names the runs that saw errors and do not count."""
+    """Everything a run found out.
+
+    `discarded` names the runs that saw errors and do not count, `not_stored` those whose records took too long to be
+    counted whole.
+    """
 
     name: str
     protocol: str
@@ -74,6 +78,7 @@ class Report(msgspec.Struct):
     slow_calls: list[SlowRow] = []
     left_out: dict[str, str] = {}
     discarded: list[str] = []
+    not_stored: list[str] = []
 
     def write(self, file: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -104,6 +109,8 @@ class Report(msgspec.Struct):
             console.print(f"left out: {name} ({reason})", style="yellow")
         for run in self.discarded:
             console.print(f"discarded: {run}", style="red")
+        for run in self.not_stored:
+            console.print(f"records not stored in time: {run}", style="red")
 
 
 def machine() -> dict[str, str]:

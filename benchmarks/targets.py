@@ -8,14 +8,17 @@ import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 import msgspec
 
 from benchmarks.load import Call
 from benchmarks.processes import Server, ServerFailed, free_port
+from dujiang.records.places import JOURNAL
+from dujiang.records.segments import backlog
 
 PROTOTYPE = "prototype"
+WITHOUT_CONTENT = "dujiang, content none"
 STREAM_EVENTS = 100
 _ROOT = Path(__file__).parents[1]
 _MODEL = "gpt-4o-mini"
@@ -39,12 +42,17 @@ http {{
 
 
 class Target(msgspec.Struct, frozen=True):
-    """A server and the calls it is asked: for whole answers and for streams."""
+    """A server and the calls it is asked: for whole answers and for streams. `journal` is where their records wait."""
 
     name: str
     server: Server
     whole: Call
     stream: Call
+    journal: Path | None = None
+
+    def has_stored_all(self) -> bool:
+        """Whether every call's record has left the journal."""
+        return self.journal is None or backlog(self.journal).undrained_bytes == 0
 
     def check(self) -> None:
         """One call must be answered with 200 and some text, else `ServerFailed`: an error is never measured."""
@@ -58,6 +66,16 @@ class Target(msgspec.Struct, frozen=True):
             raise ServerFailed(f"{self.name}: {error.code} {error.read()[:500]!r}\n{self.server.log_tail()}") from error
         if len(body) < 100:
             raise ServerFailed(f"{self.name} answered only {body!r}")
+
+
+Gateway = tuple[Server, int, Path]
+"""A server of ours, its port and its journal."""
+
+
+class Body(Protocol):
+    """Makes the body of a call."""
+
+    def __call__(self, *, is_streamed: bool) -> dict[str, object]: ...
 
 
 class Yard:
@@ -101,7 +119,12 @@ class Yard:
     def start_targets(self, upstream: int, names: list[str]) -> list[Target]:
         """The targets asked for (all when `names` is empty); what cannot run here is named in `left_out`."""
         started: list[Target] = []
-        makers = {PROTOTYPE: self._prototype, "nginx": self._nginx, "dujiang": self._dujiang}
+        makers = {
+            PROTOTYPE: self._prototype,
+            "nginx": self._nginx,
+            "dujiang": self._dujiang,
+            WITHOUT_CONTENT: self._dujiang_without_content,
+        }
         for name, make in makers.items():
             if not names or name in names:
                 started.extend(make(upstream))
@@ -110,19 +133,30 @@ class Yard:
         return started
 
     def _dujiang(self, upstream: int) -> list[Target]:
-        port, document, data = free_port(), self._folder / "dujiang.yaml", self._folder / "data"
-        document.write_text(json.dumps(_document(upstream), indent=1))
-        options = [f"--port={port}", "--workers=1", f"--config={document}", f"--data-dir={data}"]
+        gateway = self._start_dujiang("dujiang", _document(upstream))
+        return [
+            self._target("dujiang", gateway, "/api/v1/chat/completions", _native),
+            self._target("dujiang /v1", gateway, "/v1/chat/completions", _openai),
+        ]
+
+    def _dujiang_without_content(self, upstream: int) -> list[Target]:
+        """The same, but its records do not keep what was said."""
+        document = {**_document(upstream), "records": {"content": "none"}}
+        gateway = self._start_dujiang("dujiang-without-content", document)
+        return [self._target(WITHOUT_CONTENT, gateway, "/api/v1/chat/completions", _native)]
+
+    def _target(self, name: str, gateway: Gateway, path: str, body: Body) -> Target:
+        server, port, journal = gateway
+        whole, stream = (self._call(port, path, body(is_streamed=streamed), _KEY) for streamed in (False, True))
+        return Target(name, server, whole, stream, journal)
+
+    def _start_dujiang(self, name: str, document: dict[str, object]) -> Gateway:
+        port, file, data = free_port(), self._folder / f"{name}.yaml", self._folder / name
+        file.write_text(json.dumps(document, indent=1))
+        options = [f"--port={port}", "--workers=1", f"--config={file}", f"--data-dir={data}"]
         command = [sys.executable, "-m", "dujiang", "serve", "--host=127.0.0.1", *options]
         env = {"DUJIANG_ADMIN_KEY": _KEY, "DUJIANG_SECRET_KEY": "benchmark-" * 4}
-        server = self._start("dujiang", command, port, self._server_core, env)
-        native, openai = "/api/v1/chat/completions", "/v1/chat/completions"
-        return [
-            Target("dujiang", server, *(self._call(port, native, _native(is_streamed=s), _KEY) for s in (False, True))),
-            Target(
-                "dujiang /v1", server, *(self._call(port, openai, _openai(is_streamed=s), _KEY) for s in (False, True))
-            ),
-        ]
+        return self._start(name, command, port, self._server_core, env), port, data / JOURNAL
 
     def _nginx(self, upstream: int) -> list[Target]:
         nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
@@ -132,8 +166,10 @@ class Yard:
         port, settings = free_port(), self._folder / "nginx.conf"
         settings.write_text(_NGINX.format(dir=self._folder, upstream=upstream, port=port))
         server = self._start("nginx", [nginx, "-p", str(self._folder), "-c", str(settings)], port, self._server_core)
-        calls = (self._call(port, "/v1/chat/completions", _openai(is_streamed=s), _UPSTREAM_KEY) for s in (False, True))
-        return [Target("nginx", server, *calls)]
+        whole, stream = (
+            self._call(port, "/v1/chat/completions", _openai(is_streamed=s), _UPSTREAM_KEY) for s in (False, True)
+        )
+        return [Target("nginx", server, whole, stream)]
 
     def _prototype(self, upstream: int) -> list[Target]:
         source = self._reference / "proto" / "p3_asgi.py"
@@ -146,8 +182,8 @@ class Yard:
         command = [sys.executable, "-m", "uvicorn", *options, "--host=127.0.0.1", f"--port={port}", "p3_asgi:app"]
         env = {"CLIENT": "raw", "UP": str(upstream), "TMPDIR": str(temporary), "PYTHONDONTWRITEBYTECODE": "1"}
         server = self._start(PROTOTYPE, command, port, self._server_core, env, source.parent)
-        calls = (self._call(port, "/v1/invoke", _native(is_streamed=s), "sk-test-7") for s in (False, True))
-        return [Target(PROTOTYPE, server, *calls)]
+        whole, stream = (self._call(port, "/v1/invoke", _native(is_streamed=s), "sk-test-7") for s in (False, True))
+        return [Target(PROTOTYPE, server, whole, stream)]
 
     def _call(self, port: int, path: str, body: dict[str, object], key: str) -> Call:
         file = self._folder / f"body-{port}{path.replace('/', '-')}-{len(list(self._folder.glob('body-*')))}.json"

@@ -112,6 +112,7 @@ async def _serve(
     async with AsyncExitStack() as stack:
         sink = SqliteSink(settings.data_dir / RECORDS)
         stack.callback(sink.close)
+        await asyncio.to_thread(sink.upgrade, stopping.is_set)
         drain = Drain(settings.data_dir / JOURNAL, MaskingSink(sink))
         drain.start()
         stack.callback(_finish, drain)

@@ -14,7 +14,7 @@ import typer
 from fastapi.routing import iter_route_contexts
 from msgspec import NODEFAULT, UNSET, Struct, inspect
 
-from benchmarks.page import GATEWAY, PAGE, read_report, with_tables
+from benchmarks.page import GATEWAY, PAGE, RECORDS, read_records, read_report, with_records, with_tables
 from dujiang.api.management import create_management
 from dujiang.api.unbuilt import UNBUILT
 from dujiang.api.wire import fields, native, openai
@@ -363,6 +363,13 @@ def test_the_performance_page_shows_the_last_result() -> None:
         pytest.skip("no benchmarks/results/gateway.json: run make bench-gateway")
     page = PAGE.read_text()
     assert with_tables(page, read_report(GATEWAY)) == page, "run python -m benchmarks.page"
+
+
+def test_the_performance_page_shows_what_records_took() -> None:
+    if not RECORDS.exists():
+        pytest.skip("no benchmarks/results/records.json: run make bench-records")
+    page = PAGE.read_text()
+    assert with_records(page, read_records(RECORDS)) == page, "run python -m benchmarks.page"
 
 
 # ---- what the pages show --------------------------------------------------------------------------------------------

@@ -64,8 +64,8 @@ class StreamedReply(Reply):
                 self.error = StreamBroken(error.message, reason=error.reason)
                 self.error.raw = error.raw
         chunk = ready.popleft()
-        if self.said is not None and chunk.text:
-            self.said.append(chunk.text)
+        if (said := self.said) is not None:
+            said.append(chunk.text)
         if chunk.finish is not None:
             self.is_complete = True
             self.last = chunk

@@ -30,17 +30,17 @@ from dujiang.records.segments import (
     write_position,
 )
 
-BATCH = 500
+BATCH = 2000
 INTERVAL_S = 0.25
 CORE_SHARE = 0.1
-"""At 40 µs of CPU a record this carries 2,500 records a second."""
+"""At 60 µs of CPU a record this carries 1,700 records a second."""
 
 URGENT_BYTES = 512 * 1024 * 1024
 DEAD_LETTERS = "dead-letters"
 """The folder, in the journal's own, of a journal with the records that can never be kept."""
 
 _BATCH_BYTES = 8 * 1024 * 1024
-_VISIT_BATCHES = 16
+_VISIT_BATCHES = 4
 _BACKOFF_MIN_S, _BACKOFF_MAX_S = 0.25, 10.0
 _DEAD_LETTER_LIMIT_BYTES = 256 * 1024 * 1024
 

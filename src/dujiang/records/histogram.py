@@ -6,7 +6,10 @@ bits per bucket, so that adding histograms is adding integers. Stored, it is the
 then the lanes.
 """
 
-from math import ceil, log
+from bisect import bisect_left
+from itertools import accumulate
+from math import ceil, isfinite, log
+from sys import byteorder
 from typing import Any
 
 ACCURACY = 0.05
@@ -15,19 +18,21 @@ ACCURACY = 0.05
 EMPTY = b""
 
 _GAMMA = (1 + ACCURACY) / (1 - ACCURACY)
-_PER_BUCKET = 1 / log(_GAMMA)
 _LANE_BITS = 32
 _LANE_BYTES = 4
-_LAST_LANE = 255
+_LANES = 256
 # Lane 0 is everything up to 10 µs; lane 255 begins above 13 days.
-_OFFSET = -ceil(log(0.01) * _PER_BUCKET)
+_OFFSET = -ceil(log(0.01) / log(_GAMMA))
+_UPPER_BOUNDS = (0.01, *(_GAMMA ** (lane - _OFFSET) for lane in range(1, _LANES - 1)))
+_MIDDLES = (0.01, *(round(2 * _GAMMA ** (lane - _OFFSET) / (_GAMMA + 1), 3) for lane in range(1, _LANES)))
+_ONE_IN_LANE = tuple(1 << _LANE_BITS * lane for lane in range(_LANES))
 
 
 def counted(ms: float) -> int:
-    """The histogram of one duration. Raises `ValueError` or `OverflowError` for what is not a finite number."""
-    if ms <= 0.01:
-        return 1
-    return 1 << _LANE_BITS * min(ceil(log(ms) * _PER_BUCKET) + _OFFSET, _LAST_LANE)
+    """The histogram of one duration. Raises `ValueError` for what is not a finite number."""
+    if not isfinite(ms):
+        raise ValueError(f"{ms} is no duration")
+    return _ONE_IN_LANE[bisect_left(_UPPER_BOUNDS, ms)]
 
 
 def packed(histogram: int) -> bytes:
@@ -45,39 +50,29 @@ def unpacked(blob: bytes) -> int:
 
 def added(one: bytes, other: bytes) -> bytes:
     """The stored sum of two stored histograms."""
+    if not (one and other):
+        return one or other
     return packed(unpacked(one) + unpacked(other))
 
 
 def quantiles(histogram: int, shares: tuple[float, ...]) -> list[float | None]:
-    """For each share, in rising order, the duration in milliseconds that this share of the counted does not exceed.
+    """For each share, the duration in milliseconds that this share of the counted does not exceed.
 
     By nearest rank; None where nothing was counted.
     """
-    lanes = _lanes(histogram)
-    total = sum(lanes)
-    if not total:
+    reached = _reached(histogram)
+    if not reached:
         return [None for _ in shares]
-    found: list[float | None] = []
-    seen = 0
-    lane = -1
-    for share in shares:
-        while seen < max(ceil(share * total), 1):
-            lane += 1
-            seen += lanes[lane]
-        found.append(_middle(lane))
-    return found
+    ranks = (max(ceil(share * reached[-1]), 1) for share in shares)
+    return [_MIDDLES[bisect_left(reached, rank)] for rank in ranks]
 
 
-def _lanes(histogram: int) -> list[int]:
+def _reached(histogram: int) -> list[int]:
+    """For each lane, how many are counted in it and below."""
     size = ceil(histogram.bit_length() / _LANE_BITS)
-    raw = histogram.to_bytes(size * _LANE_BYTES, "little")
-    return list(memoryview(raw).cast("I"))
-
-
-def _middle(lane: int) -> float:
-    if lane == 0:
-        return 0.01
-    return round(2 * _GAMMA ** (lane - _OFFSET) / (_GAMMA + 1), 3)
+    raw = histogram.to_bytes(size * _LANE_BYTES, byteorder)
+    lanes = memoryview(raw).cast("I")
+    return list(accumulate(lanes if byteorder == "little" else reversed(lanes)))
 
 
 class MergedHistograms:

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from dujiang.records.drain import Sink
 from dujiang.records.masking import mask, mask_json
-from dujiang.records.record import Content, Record
+from dujiang.records.record import Content, Json, Record
 
 
 class MaskingSink:
@@ -34,4 +34,4 @@ def _masked(record: Record) -> Record:
 
 
 def _masked_content(content: Content) -> Content:
-    return Content(mask_json(content.messages), mask(content.result))
+    return Content(Json(mask_json(content.messages)), mask(content.result))

@@ -3,7 +3,7 @@
 import re
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
@@ -14,7 +14,8 @@ from sqlalchemy import Table
 
 from dujiang.core.errors import Misconfigured
 from dujiang.records.histogram import AGGREGATES, added
-from dujiang.records.tables import SCHEMA_VERSION, attempts, calls, content, creation, rollups, users
+from dujiang.records.tables import attempts, calls, content, creation, rollups, users
+from dujiang.records.upgrade import upgrade_calls
 
 MAX_IDLE = 128
 """Connections kept open for reading: a season of days. Each holds three descriptors and up to 2 MiB of pages."""
@@ -27,14 +28,23 @@ _WAL_LIMIT_BYTES = 64 * 1024 * 1024
 
 
 class Shape(Struct, frozen=True):
-    """What a day's file is called after its date, and what it holds."""
+    """What a day's file is called after its date, and what it holds.
+
+    `version` is in its `PRAGMA user_version`; `upgrade` brings a file of any earlier version to it.
+    """
 
     suffix: str
     tables: tuple[Table, ...]
+    version: int
+    upgrade: Callable[[sqlite3.Connection], None]
 
 
-CALLS = Shape(".db", (calls, attempts, rollups, users))
-CONTENT = Shape(".content.db", (content,))
+def _no_earlier_version(_connection: sqlite3.Connection) -> None:
+    raise AssertionError
+
+
+CALLS = Shape(".db", (calls, attempts, rollups, users), version=2, upgrade=upgrade_calls)
+CONTENT = Shape(".content.db", (content,), version=1, upgrade=_no_earlier_version)
 """What was said lives in files of its own, since it is dropped sooner: no row is ever deleted from a large table."""
 
 
@@ -81,7 +91,7 @@ class Partitions:
     def reading(self, day: date) -> Generator[sqlite3.Connection | None]:
         """A connection that can only read, None where the day has no file.
 
-        Raises `Misconfigured` for the file of a later release.
+        Raises `Misconfigured` for the file of a later release, or of an earlier one that is not upgraded yet.
         """
         reader = self._take(day)
         try:
@@ -95,7 +105,8 @@ class Partitions:
 
     @contextmanager
     def writing(self, day: date) -> Generator[sqlite3.Connection]:
-        """A transaction that holds the day's write lock from its start; the file is made where there is none.
+        """A transaction that holds the day's write lock from its start; the file is made where there is none, and
+        upgraded where an earlier release made it.
 
         One thread at a time. It commits at the end of the block and rolls back on any exception.
         """
@@ -107,6 +118,10 @@ class Partitions:
             connection.rollback()
             raise
         connection.execute("COMMIT")
+
+    def outdated(self) -> list[date]:
+        """The days whose file an earlier release made, the newest first."""
+        return [day for day in self.days() if self._is_outdated(day)]
 
     def drop(self, day: date) -> None:
         """Removes the day's file. The journal goes first: left alone, it would be taken for a later file's own."""
@@ -130,6 +145,19 @@ class Partitions:
         while self._writers:
             self._writers.popitem()[1].close()
 
+    def _is_outdated(self, day: date) -> bool:
+        """A file that is gone or cannot be read is not: whoever asks for its records is told why."""
+        try:
+            connection = _connect_read_only(self.path(day))
+        except sqlite3.Error:
+            return False
+        try:
+            return 0 < _version(connection, self.path(day), self._shape) < self._shape.version
+        except (sqlite3.Error, Misconfigured):
+            return False
+        finally:
+            connection.close()
+
     def _take(self, day: date) -> _Reader | None:
         path = self.path(day)
         try:
@@ -140,7 +168,7 @@ class Partitions:
             if reader.inode == inode:
                 return reader
             reader.connection.close()
-        connection = _open_for_reading(path)
+        connection = _open_for_reading(path, self._shape)
         return _Reader(connection, inode) if connection else None
 
     def _pop_idle(self, day: date) -> _Reader | None:
@@ -194,7 +222,7 @@ class Partitions:
             ):
                 connection.execute(f"PRAGMA {pragma}")
             connection.create_function("added_histograms", 2, added, deterministic=True)
-            _prepare(connection, path, self._shape.tables)
+            _prepare(connection, path, self._shape)
         except BaseException:
             connection.close()
             raise
@@ -205,25 +233,23 @@ class Partitions:
             Path(f"{self.path(day)}{ending}").unlink(missing_ok=True)
 
 
-def _open_for_reading(path: Path) -> sqlite3.Connection | None:
+def _open_for_reading(path: Path, shape: Shape) -> sqlite3.Connection | None:
     """None where the file has just been dropped, or made and not yet filled."""
     connection = None
     try:
-        connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=ro",
-            uri=True,
-            timeout=_BUSY_TIMEOUT_S,
-            isolation_level=None,
-            check_same_thread=False,
-        )
-        is_ready = _is_ready(connection, path)
+        connection = _connect_read_only(path)
+        version = _version(connection, path, shape)
+        if 0 < version < shape.version:
+            raise Misconfigured(
+                f"The records in {path.name} wait to be upgraded: the next start of the server does it."
+            )
     except (sqlite3.Error, Misconfigured):
         if connection:
             connection.close()
         if path.exists():
             raise
         return None
-    if not is_ready:
+    if not version:
         connection.close()
         return None
     for name, aggregate in AGGREGATES.items():
@@ -231,28 +257,41 @@ def _open_for_reading(path: Path) -> sqlite3.Connection | None:
     return connection
 
 
-def _prepare(connection: sqlite3.Connection, path: Path, tables: Sequence[Table]) -> None:
-    """Creates the tables of a new file, all or none."""
-    if _is_ready(connection, path):
+def _connect_read_only(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=ro",
+        uri=True,
+        timeout=_BUSY_TIMEOUT_S,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+
+
+def _prepare(connection: sqlite3.Connection, path: Path, shape: Shape) -> None:
+    """Creates the tables of a new file, or upgrades an earlier release's: all or nothing."""
+    if _version(connection, path, shape) == shape.version:
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
-        if not _is_ready(connection, path):
-            for statement in creation(tables):
+        version = _version(connection, path, shape)
+        if version == 0:
+            for statement in creation(shape.tables):
                 connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        elif version < shape.version:
+            shape.upgrade(connection)
+        connection.execute(f"PRAGMA user_version = {shape.version}")
     except BaseException:
         connection.rollback()
         raise
     connection.execute("COMMIT")
 
 
-def _is_ready(connection: sqlite3.Connection, path: Path) -> bool:
-    """Whether the file has its tables. Raises `Misconfigured` where a later release made them."""
+def _version(connection: sqlite3.Connection, path: Path, shape: Shape) -> int:
+    """Of the file's tables, 0 where it has none yet. Raises `Misconfigured` where a later release made them."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > SCHEMA_VERSION:
+    if version > shape.version:
         raise Misconfigured(
-            f"The records in {path.name} are at schema {version}, this release knows {SCHEMA_VERSION}: a newer one was "
+            f"The records in {path.name} are at schema {version}, this release knows {shape.version}: a newer one was "
             "here. Install that release, or move the file away."
         )
-    return version == SCHEMA_VERSION
+    return version

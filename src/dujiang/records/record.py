@@ -1,6 +1,6 @@
 """What is remembered of a call. Written once, at the call's true end, and never changed."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
@@ -9,8 +9,14 @@ Status = Literal["ok", "error", "cancelled", "cut", "refused"]
 """`ok`: a complete answer; `error`: none; `cancelled`: the caller left before the end; `cut`: the answer broke off;
 `refused`: we did not try (permission, limits, a request that is not valid)."""
 
-FORMAT = 1
-"""Of the encoding below. A reader refuses a later one."""
+FORMAT = 2
+"""Of the encoding below. A reader refuses a later one. Before 2 the messages were written as JSON already."""
+
+
+class Json(str):
+    """The text of a JSON document."""
+
+    __slots__ = ()
 
 
 class AttemptRecord(Struct, frozen=True, array_like=True):
@@ -36,7 +42,7 @@ class Content(Struct, frozen=True, array_like=True):
     `is_masked` says whether secrets and personal numbers are to be taken out before it is stored.
     """
 
-    messages: str
+    messages: Json
     result: str
     is_masked: bool = True
 
@@ -46,8 +52,8 @@ class Record(Struct, frozen=True, array_like=True):
 
     Tokens are disjoint buckets, as `core.chat.Usage` has them; `usage_source` is None when nothing was used.
     `cost_micros` sums the attempts; None is "not known", which is never the same as 0. One unit of `currency` was worth
-    `exchange_rate`, a decimal number, in `account_currency`. `served` is the vendor's name of
-    the model that answered, `error_text` a sentence without secrets.
+    `exchange_rate`, a decimal number, in `account_currency`. `served` is the vendor's name of the model that answered,
+    `error_text` a sentence without secrets.
     """
 
     id: str
@@ -97,5 +103,13 @@ class Record(Struct, frozen=True, array_like=True):
     exchange_rate: str | None = None
 
 
-encode = msgspec.msgpack.Encoder().encode
-decode = msgspec.msgpack.Decoder(Record).decode
+def _as_json(_: type, messages: Any) -> Json:
+    """Whoever writes a record leaves the messages as they are: to turn them into JSON is the reader's work."""
+    return Json(messages if isinstance(messages, str) else _to_json(messages).decode())
+
+
+_to_json = msgspec.json.Encoder().encode
+encode = msgspec.msgpack.Encoder(enc_hook=str).encode
+"""Takes a `Record`, or a tuple of its fields in their order, of which it makes the same bytes."""
+
+decode = msgspec.msgpack.Decoder(Record, dec_hook=_as_json).decode

@@ -1,15 +1,15 @@
-"""What a batch adds to the sums of its day: by hour and by the whole day, and by user."""
+"""What a batch adds to the sums of its day at once: to the finest by hour, and by user."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from sqlite3 import Connection
 from typing import Any
 
-from msgspec import Struct
-
-from dujiang.records.histogram import counted, packed
+from dujiang.records.cubes import FINEST, Key
+from dujiang.records.histogram import counted
 from dujiang.records.moments import DAY_MS, HOUR_MS, id_ms
 from dujiang.records.record import Record
-from dujiang.records.tables import PLAIN_DAY, WHOLE_DAY, accumulation, rollups, users
+from dujiang.records.sums import Sums
+from dujiang.records.tables import QUARTER_HOURS, accumulation, rollups, users
 
 FAILED = frozenset({"error", "cut"})
 """What counts as an error: we had no complete answer to give. Callers who left and calls we refused are no errors."""
@@ -21,49 +21,20 @@ _ADD_ROLLUP = accumulation(rollups)
 _ADD_USER = accumulation(users)
 
 
-class Sums(Struct):
-    """Sums over calls; the order is that of `tables.SUMS` and `tables.HISTOGRAMS`."""
+def add_to_sums(connection: Connection, fresh: Iterable[tuple[bytes, Record]]) -> dict[Key, Sums]:
+    """Adds records of one day, by id, to the day's sums; returns what it added to the finest.
 
-    calls: int = 0
-    errors: int = 0
-    cached: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cost_micros: int = 0
-    total_ms: int = 0
-    first_token_ms: int = 0
-
-    def add(self, other: "Sums") -> None:
-        self.calls += other.calls
-        self.errors += other.errors
-        self.cached += other.cached
-        self.prompt_tokens += other.prompt_tokens
-        self.completion_tokens += other.completion_tokens
-        self.cost_micros += other.cost_micros
-        self.total_ms += other.total_ms
-        self.first_token_ms += other.first_token_ms
-
-    def row(self) -> tuple[Any, ...]:
-        return (
-            self.calls,
-            self.errors,
-            self.cached,
-            self.prompt_tokens,
-            self.completion_tokens,
-            self.cost_micros,
-            packed(self.total_ms),
-            packed(self.first_token_ms),
-        )
-
-
-def add_to_sums(connection: Connection, fresh: Iterable[tuple[bytes, Record]]) -> None:
-    """Adds records of one day, by id, to the day's sums. Raises `ValueError` or `OverflowError` for no finite time."""
-    by_hour: dict[tuple[Any, ...], Sums] = {}
+    Raises `ValueError` for no finite time.
+    """
+    finest: dict[Key, Sums] = {}
     by_user: dict[tuple[Any, ...], Sums] = {}
     for id, record in fresh:
         sums = _sums_of(record)
+        hour = id_ms(id) % DAY_MS // HOUR_MS
         currency = (record.currency or "") if record.cost_micros is not None else ""
-        rest = (
+        key = Key(
+            FINEST,
+            hour,
             record.app,
             record.model,
             record.provider,
@@ -72,12 +43,16 @@ def add_to_sums(connection: Connection, fresh: Iterable[tuple[bytes, Record]]) -
             record.status,
             currency,
         )
-        by_hour.setdefault((id_ms(id) % DAY_MS // HOUR_MS, *rest), Sums()).add(sums)
-        by_user.setdefault((record.user_id or "", record.app, currency), Sums()).add(sums)
-    connection.executemany(_ADD_ROLLUP, _rows(by_hour))
-    connection.executemany(_ADD_ROLLUP, _rows(_by_day(by_hour)))
-    connection.executemany(_ADD_ROLLUP, _rows(_by_plain_day(by_hour)))
+        finest.setdefault(key, Sums()).add(sums)
+        user = (hour // QUARTER_HOURS, record.app, record.user_id or "", currency)
+        by_user.setdefault(user, Sums()).add(sums)
+    add_to_rollups(connection, finest)
     connection.executemany(_ADD_USER, _rows(by_user))
+    return finest
+
+
+def add_to_rollups(connection: Connection, sums: Mapping[Key, Sums]) -> None:
+    connection.executemany(_ADD_ROLLUP, _rows(sums))
 
 
 def _sums_of(record: Record) -> Sums:
@@ -93,19 +68,5 @@ def _sums_of(record: Record) -> Sums:
     )
 
 
-def _by_day(by_hour: dict[tuple[Any, ...], Sums]) -> dict[tuple[Any, ...], Sums]:
-    days: dict[tuple[Any, ...], Sums] = {}
-    for (_, *rest), sums in by_hour.items():
-        days.setdefault((WHOLE_DAY, *rest), Sums()).add(sums)
-    return days
-
-
-def _by_plain_day(by_hour: dict[tuple[Any, ...], Sums]) -> dict[tuple[Any, ...], Sums]:
-    days: dict[tuple[Any, ...], Sums] = {}
-    for (_, app, model, provider, _, _, status, currency), sums in by_hour.items():
-        days.setdefault((PLAIN_DAY, app, model, provider, "", "", status, currency), Sums()).add(sums)
-    return days
-
-
-def _rows(sums: dict[tuple[Any, ...], Sums]) -> Iterator[tuple[Any, ...]]:
+def _rows(sums: Mapping[Any, Sums]) -> Iterator[tuple[Any, ...]]:
     return ((*key, *each.row()) for key, each in sorted(sums.items(), key=lambda item: item[0]))

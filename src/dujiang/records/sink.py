@@ -1,7 +1,8 @@
 """Stores batches of records in their days' files, each record exactly once."""
 
+import logging
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
 from threading import Lock
@@ -11,7 +12,10 @@ import msgspec
 from sqlalchemy import bindparam, select
 from sqlalchemy.dialects import sqlite
 
+from dujiang.core.errors import Misconfigured
+from dujiang.records.cubes import HOURS
 from dujiang.records.drain import BadRecord
+from dujiang.records.folding import add_late, fold
 from dujiang.records.moments import day_of, id_bytes, id_ms
 from dujiang.records.partitions import CALLS, CONTENT, Partitions
 from dujiang.records.record import Record
@@ -27,21 +31,45 @@ _INSERT_CONTENT = insertion(content, is_repeatable=True)
 
 Fresh = list[tuple[bytes, Record]]
 
+_log = logging.getLogger(__name__)
+
 
 class SqliteSink:
     """Writes records under a directory and removes its days; `close()` it. Safe to use from several threads.
 
     One process writes: two would wait for each other, and a file that one drops the other might still be writing to.
 
-    A day's calls, attempts and sums are one transaction, which first looks which ids it has: whatever is sent again,
-    after a crash or because an answer was lost, is left out of all three. What was said goes to its own file before
-    them, where a second writing changes nothing.
+    A day's calls, attempts and sums are one transaction, which fails as a whole where it has one of the ids: then the
+    batch is inserted without what is there, so that whatever is sent again, after a crash or because an answer was
+    lost, is left out of all three. What was said goes to its own file before them, where a second writing changes
+    nothing.
+
+    The sums of an hour are folded in the transaction that brings the next hour; those of a day's last hour before the
+    next day begins; those of an older day in the batch that comes late.
     """
 
     def __init__(self, directory: Path) -> None:
         self._calls = Partitions(directory, CALLS)
         self._content = Partitions(directory, CONTENT)
         self._lock = Lock()
+        self._newest: date | None = None
+
+    def upgrade(self, should_stop: Callable[[], bool] = lambda: False) -> None:
+        """Brings the files of earlier releases to this one's form, the newest first: until then none reads them.
+
+        `should_stop` is asked before every day: stopping there leaves nothing half done, the next run goes on.
+        """
+        outdated = self._calls.outdated()
+        if outdated:
+            _log.warning("upgrading the records of %d days: their sums are counted again", len(outdated))
+        for day in outdated:
+            if should_stop():
+                break
+            try:
+                with self._lock, self._calls.writing(day):
+                    pass
+            except (sqlite3.DatabaseError, *_UNSTORABLE) as error:
+                _log.error("the records of %s are not upgraded: %s", day, error)
 
     def insert(self, batch: Sequence[Record]) -> int:
         """Stores what is not stored yet and tells how many records that was.
@@ -84,32 +112,53 @@ class SqliteSink:
             self._content.close()
 
     def _insert_day(self, day: date, records: dict[bytes, Record]) -> int:
+        """Nearly always all of them are new, so that none is looked for before one turns out not to be."""
+        if self._newest is None or day > self._newest:
+            self._begin(day)
         try:
-            return self._insert_together(day, records)
+            return self._insert_new(day, list(records.items()))
         except _UNSTORABLE:
-            return self._insert_each(day, records)
+            return self._insert_halves(day, self._missing(day, records))
 
-    def _insert_each(self, day: date, records: dict[bytes, Record]) -> int:
-        """The slow way, which finds out whose fault it is."""
-        count = 0
-        for id, record in records.items():
+    def _begin(self, day: date) -> None:
+        """Folds what is left of the day before. Where that fails, sums of that day are slower to read, not wrong."""
+        days = self._calls.days()
+        earlier = next((other for other in days if other < day), None)
+        if earlier:
             try:
-                count += self._insert_together(day, {id: record})
-            except _UNSTORABLE as error:
-                raise BadRecord(record.id, str(error)) from error
-        return count
+                with self._calls.writing(earlier) as connection:
+                    fold(connection)
+            except (sqlite3.Error, Misconfigured) as error:
+                _log.warning("the last sums of %s are not folded: %s", earlier, error)
+        self._newest = max([day, *days[:1]])
 
-    def _insert_together(self, day: date, records: dict[bytes, Record]) -> int:
-        said = [(id, each.content.messages, each.content.result) for id, each in records.items() if each.content]
+    def _insert_halves(self, day: date, fresh: Fresh) -> int:
+        """Finds out whose fault it is that they cannot be stored together."""
+        try:
+            return self._insert_new(day, fresh)
+        except _UNSTORABLE as error:
+            if len(fresh) == 1:
+                raise BadRecord(fresh[0][1].id, str(error)) from error
+        middle = len(fresh) // 2
+        return self._insert_halves(day, fresh[:middle]) + self._insert_halves(day, fresh[middle:])
+
+    def _missing(self, day: date, records: dict[bytes, Record]) -> Fresh:
+        with self._calls.writing(day) as connection:
+            return [row for row in records.items() if connection.execute(_FIND, row[:1]).fetchone() is None]
+
+    def _insert_new(self, day: date, fresh: Fresh) -> int:
+        """Raises `sqlite3.IntegrityError` where one of them is stored already; none is then."""
+        said = [(id, each.content.messages, each.content.result) for id, each in fresh if each.content]
         if said:
             with self._content.writing(day) as connection:
                 connection.executemany(_INSERT_CONTENT, said)
-        with self._calls.writing(day) as connection:
-            fresh = [row for row in records.items() if connection.execute(_FIND, row[:1]).fetchone() is None]
-            if fresh:
+        if fresh:
+            with self._calls.writing(day) as connection:
                 connection.executemany(_INSERT_CALL, [_call_row(id, record) for id, record in fresh])
                 connection.executemany(_INSERT_ATTEMPT, _attempt_rows(fresh))
-                add_to_sums(connection, fresh)
+                added = add_to_sums(connection, fresh)
+                add_late(connection, added)
+                fold(connection, max(key.hour for key in added) if day == self._newest else HOURS)
         return len(fresh)
 
 

@@ -9,9 +9,9 @@ from dujiang.records.moments import HOUR_MS, iso, start_of
 from dujiang.records.partitions import Partitions
 from dujiang.records.query import Scope
 from dujiang.records.reading import Clock, run
-from dujiang.records.rollups import Sums
 from dujiang.records.stats_query import TIMES, StatsQuery
-from dujiang.records.stats_sql import sum_statements, sums_of
+from dujiang.records.stats_sql import sum_statements
+from dujiang.records.sums import Sums, sums_of
 
 MAX_GROUPS = 10_000
 
@@ -33,14 +33,22 @@ class Stats:
         for day, statement in sum_statements(query, scope, self._days.days(), now_ms):
             times: dict[str, str | None] = {"day": day.isoformat()}
             for hour, currency, *rest in run(self._days, day, statement, clock):
-                times["hour"] = iso(start_of(day) + hour * HOUR_MS)
+                if "hour" in query.group_by:
+                    times["hour"] = iso(start_of(day) + hour * HOUR_MS)
                 own = times | {name: value or None for name, value in zip(names, rest, strict=False)}
                 key = tuple(own[group] for group in query.group_by)
-                found.setdefault(key, {}).setdefault(currency, Sums()).add(sums_of(rest[len(names) :]))
+                _add(found.setdefault(key, {}), currency, sums_of(rest[len(names) :]))
             if len(found) > MAX_GROUPS:
                 raise InvalidRequest(f"There are more than {MAX_GROUPS} groups: narrow the range.", param="group_by")
         keys = sorted(found, key=lambda key: [part or "" for part in key])
         return [_item(query, key, found[key]) for key in keys]
+
+
+def _add(by_currency: dict[str, Sums], currency: str, sums: Sums) -> None:
+    if currency in by_currency:
+        by_currency[currency].add(sums)
+    else:
+        by_currency[currency] = sums
 
 
 def _item(query: StatsQuery, key: tuple[Any, ...], by_currency: dict[str, Sums]) -> Item:

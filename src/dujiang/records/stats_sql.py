@@ -6,16 +6,17 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import ColumnElement, Table, case, func, literal, select
+from sqlalchemy import ColumnElement, Select, Table, case, func, literal, select, union_all
 
 from dujiang.core.errors import InvalidRequest
+from dujiang.records.cubes import FINEST, HOURS, WHOLE_DAY, smallest_cube
 from dujiang.records.filters import conditions
-from dujiang.records.histogram import unpacked
+from dujiang.records.folding import last_folded_hour
 from dujiang.records.moments import DAY_MS, HOUR_MS, start_of
 from dujiang.records.query import NARROW_MS, Scope
-from dujiang.records.rollups import FAILED, MOST, Sums
+from dujiang.records.rollups import FAILED, MOST
 from dujiang.records.stats_query import TIMES, StatsQuery
-from dujiang.records.tables import HISTOGRAMS, PLAIN_DAY, SUMS, WHOLE_DAY, Sql, calls, compiled, rollups, users
+from dujiang.records.tables import HISTOGRAMS, QUARTER_HOURS, SUMS, Sql, calls, compiled, rollups, users
 
 # Times are rounded outward, so that 24 hours may have become 25.
 _NARROW_MS = NARROW_MS + HOUR_MS
@@ -38,30 +39,26 @@ def sum_statements(query: StatsQuery, scope: Scope, days: Sequence[date], now_ms
     Raises `InvalidRequest` where only the calls themselves could tell and the range is more than 24 hours.
     """
     from_ms, to_ms = query.filters.from_ms or 0, query.filters.to_ms or 0
-    of_sums: dict[_Span, Sql] = {}
+    of_rollups: dict[_Span, Sql] = {}
     for day in days:
         span = _span_of(day, from_ms, to_ms, now_ms)
         if span is None:
             continue
-        table = _table_of(query, scope, span)
-        if table is not None:
-            if span not in of_sums:
-                of_sums[span] = _on_sums(table, span, query, scope)
-            yield day, of_sums[span]
-            continue
-        if to_ms - from_ms > _NARROW_MS and not _is_of_users(query, scope):
+        if scope.key_id is None and "user_id" not in _columns_asked(query, scope):
+            if span not in of_rollups:
+                of_rollups[span] = _on_rollups(span, query, scope)
+            yield day, of_rollups[span]
+        elif _is_of_users(query, scope):
+            yield from ((day, statement) for statement in _on_users(day, span, query, scope))
+        elif to_ms - from_ms > _NARROW_MS:
             raise InvalidRequest(
                 "Sums like these are kept for no longer range: give `from` and `to` at most 24 hours apart.",
                 reason="range",
                 param="group_by",
             )
-        for part in _parts(span) if "hour" in query.group_by else [span]:
-            yield day, _on_calls(day, part, query, scope)
-
-
-def sums_of(row: Sequence[Any]) -> Sums:
-    """The last columns of a row."""
-    return Sums(*row[: len(SUMS)], *map(unpacked, row[len(SUMS) :]))
+        else:
+            for part in _hours(span) if "hour" in query.group_by else [span]:
+                yield day, _on_calls(day, part, query, scope)
 
 
 def _span_of(day: date, from_ms: int, to_ms: int, now_ms: int) -> _Span | None:
@@ -73,48 +70,70 @@ def _span_of(day: date, from_ms: int, to_ms: int, now_ms: int) -> _Span | None:
     return _Span((first - start) // HOUR_MS, (last - start) // HOUR_MS, is_whole)
 
 
-def _parts(span: _Span) -> list[_Span]:
+def _hours(span: _Span) -> list[_Span]:
     return [_Span(hour, hour + 1, is_whole=False) for hour in range(span.from_hour, span.to_hour)]
 
 
-def _table_of(query: StatsQuery, scope: Scope, span: _Span) -> Table | None:
-    """The table whose sums answer, None where only the calls do."""
-    if scope.key_id is not None:
-        return None
-    if "user_id" not in _columns_asked(query):
-        return rollups
-    return users if span.is_whole and _is_of_users(query, scope) else None
-
-
 def _is_of_users(query: StatsQuery, scope: Scope) -> bool:
-    """Whether the users' sums answer, but for the first and the last day."""
-    return scope.key_id is None and "hour" not in query.group_by and _columns_asked(query) <= _OF_USERS
+    """Whether the users' sums answer, but for the first and the last hours."""
+    return scope.key_id is None and "hour" not in query.group_by and _columns_asked(query, scope) <= _OF_USERS
 
 
-def _columns_asked(query: StatsQuery) -> set[str]:
+def _columns_asked(query: StatsQuery, scope: Scope) -> set[str]:
+    """What the calls that count are told from others by, and from each other, beside the time."""
     filters = {name for name in _FILTERS if getattr(query.filters, name) is not None}
-    return filters | set(_group_columns(query))
+    return filters | set(_group_columns(query)) | ({"app"} if scope.app is not None else set())
 
 
 def _group_columns(query: StatsQuery) -> list[str]:
     return [_COLUMNS.get(group, group) for group in query.group_by if group not in TIMES]
 
 
-def _on_sums(table: Table, span: _Span, query: StatsQuery, scope: Scope) -> Sql:
-    groups = [table.c[name] for name in _group_columns(query)]
-    hour: ColumnElement[int] = table.c.hour if "hour" in query.group_by else literal(0)
-    wanted = [table.c[name] == value for name in _FILTERS if (value := getattr(query.filters, name)) is not None]
+def _on_rollups(span: _Span, query: StatsQuery, scope: Scope) -> Sql:
+    """On the smallest cube that answers, and on the finest for hours that are not folded into it yet."""
+    cube = smallest_cube(_columns_asked(query, scope))
+    hours = rollups.c.hour.between(span.from_hour, span.to_hour - 1)
+    is_by_day = span.is_whole and "hour" not in query.group_by
+    if cube == FINEST and not is_by_day:
+        return compiled(_sums(rollups, query, scope, rollups.c.cube == FINEST, hours))
+    folded = rollups.c.hour == WHOLE_DAY if is_by_day else hours
+    unfolded = rollups.c.hour.between(func.max(last_folded_hour() + 1, span.from_hour), _end_hour(span) - 1)
+    return compiled(
+        union_all(
+            _sums(rollups, query, scope, rollups.c.cube == cube, folded),
+            _sums(rollups, query, scope, rollups.c.cube == FINEST, unfolded),
+        )
+    )
+
+
+def _end_hour(span: _Span) -> int:
+    """A whole day's is midnight, even of today: what is to come has no calls yet."""
+    return HOURS if span.is_whole else span.to_hour
+
+
+def _on_users(day: date, span: _Span, query: StatsQuery, scope: Scope) -> Iterator[Sql]:
+    """On the sums of the quarters that lie within, and on the calls of the hours beside them."""
+    first = -(-span.from_hour // QUARTER_HOURS)
+    end = max(_end_hour(span) // QUARTER_HOURS, first)
+    if first < end:
+        yield compiled(_sums(users, query, scope, users.c.quarter.in_(range(first, end))))
+    before = _Span(span.from_hour, min(first * QUARTER_HOURS, span.to_hour), is_whole=False)
+    after = _Span(max(end * QUARTER_HOURS, before.to_hour), span.to_hour, is_whole=False)
+    for rest in (before, after):
+        if rest.from_hour < rest.to_hour:
+            yield _on_calls(day, rest, query, scope)
+
+
+def _sums(table: Table, query: StatsQuery, scope: Scope, *wanted: ColumnElement[bool]) -> Select[Any]:
+    """What the wanted rows of a table of sums come to, by hour where that is asked, and by currency and group."""
+    filters = [table.c[name] == value for name in _FILTERS if (value := getattr(query.filters, name)) is not None]
     if scope.app is not None:
-        wanted.append(table.c.app == scope.app)
-    if table is rollups and span.is_whole and "hour" not in query.group_by:
-        is_plain = _columns_asked(query).isdisjoint({"scene", "user_role"})
-        wanted.append(rollups.c.hour == (PLAIN_DAY if is_plain else WHOLE_DAY))
-    elif table is rollups:
-        wanted.append(rollups.c.hour.between(span.from_hour, span.to_hour - 1))
+        filters.append(table.c.app == scope.app)
+    hour: ColumnElement[int] = table.c.hour if "hour" in query.group_by else literal(0)
+    key = [hour, table.c.currency, *(table.c[name] for name in _group_columns(query))]
     sums = [func.sum(table.c[name]) for name in SUMS]
     histograms = [func.merged_histograms(table.c[name]) for name in HISTOGRAMS]
-    key = [hour, table.c.currency, *groups]
-    return compiled(select(*key, *sums, *histograms).where(*wanted).group_by(*key))
+    return select(*key, *sums, *histograms).where(*wanted, *filters).group_by(*key)
 
 
 def _on_calls(day: date, span: _Span, query: StatsQuery, scope: Scope) -> Sql:

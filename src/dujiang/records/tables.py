@@ -29,14 +29,8 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.schema import CreateIndex, CreateTable
 from sqlalchemy.sql import ClauseElement
 
-SCHEMA_VERSION = 1
-"""Of a day's file, in its `PRAGMA user_version`."""
-
-WHOLE_DAY = -1
-"""The `hour` of the rows that sum up their day."""
-
-PLAIN_DAY = -2
-"""The `hour` of the rows that sum up their day whatever the scene and the role, which are empty: many times fewer."""
+QUARTER_HOURS = 6
+"""Of the day: what a row of `users` sums up, so that of a part of a day few hours are counted call by call."""
 
 
 def _text(name: str, *, is_nullable: bool = False) -> Column[str]:
@@ -145,23 +139,28 @@ def _sums_and_histograms() -> list[Column[Any]]:
 rollups = Table(
     "rollups",
     MetaData(),
+    _integer("cube"),
     _integer("hour"),
     *(_text(name) for name in ("app", "model", "provider", "scene", "user_role", "status", "currency")),
     *_sums_and_histograms(),
-    PrimaryKeyConstraint("hour", "app", "model", "provider", "scene", "user_role", "status", "currency"),
+    PrimaryKeyConstraint("cube", "hour", "app", "model", "provider", "scene", "user_role", "status", "currency"),
     sqlite_with_rowid=False,
 )
-"""By hour of the day, and by the day (`WHOLE_DAY`, `PLAIN_DAY`). What a call does not have is an empty text here."""
+"""By what each cube tells apart (`cubes.CUBES`), by hour of the day and by the day.
+
+What a call does not have, and what a cube does not tell apart, is an empty text.
+"""
 
 users = Table(
     "users",
     MetaData(),
-    *(_text(name) for name in ("user_id", "app", "currency")),
+    _integer("quarter"),
+    *(_text(name) for name in ("app", "user_id", "currency")),
     *_sums_and_histograms(),
-    PrimaryKeyConstraint("user_id", "app", "currency"),
+    PrimaryKeyConstraint("quarter", "app", "user_id", "currency"),
     sqlite_with_rowid=False,
 )
-"""By user, for the whole day."""
+"""By user and quarter of the day, of which 0 begins at midnight."""
 
 
 class Sql(Struct, frozen=True):

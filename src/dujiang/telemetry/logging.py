@@ -1,17 +1,16 @@
 """The process's log, on standard error: for what operators must see, never for single calls."""
 
+import json
 import logging
 import sys
 from datetime import UTC, datetime
 from typing import Literal
 
-import msgspec
-
 LogFormat = Literal["text", "json"]
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line, so that nothing in a message can start another entry."""
+    """One JSON object a line, in ASCII, so that nothing in a message can start another entry or fail to be written."""
 
     def format(self, record: logging.LogRecord) -> str:
         entry = {
@@ -22,17 +21,24 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             entry["trace"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(entry).decode()
+        return json.dumps(entry)
 
 
 class Text(logging.Formatter):
-    """Lines for people. Control characters of a message are escaped; a trace keeps its own lines."""
+    """Lines for people. Control characters are escaped; a trace keeps its lines, indented, so that none looks like an
+    entry.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
-        message = record.getMessage()
-        shown = message if message.isprintable() else message.encode("unicode_escape").decode()
-        line = f"{self.formatTime(record, '%H:%M:%S')} {record.levelname.lower():7} {shown}"
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        line = f"{self.formatTime(record, '%H:%M:%S')} {record.levelname.lower():7} {_visible(record.getMessage())}"
+        if not record.exc_info:
+            return line
+        trace = self.formatException(record.exc_info).split("\n")
+        return "\n".join([line, *(f"  {_visible(each)}" for each in trace)])
+
+
+def _visible(text: str) -> str:
+    return text if text.isprintable() else text.encode("unicode_escape").decode()
 
 
 def configure_logging(form: LogFormat) -> None:

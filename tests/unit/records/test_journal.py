@@ -16,7 +16,7 @@ from dujiang.records.drain import DEAD_LETTERS, BadRecord, Drain
 from dujiang.records.frames import HEADER_BYTES, Damaged, NewerFormat, TornTail, check_header, frame, header
 from dujiang.records.journal import Journal, JournalFailed, JournalFull
 from dujiang.records.leftovers import forget_leftovers
-from dujiang.records.record import decode, encode
+from dujiang.records.record import Content, decode, encode
 from dujiang.records.segments import backlog, is_live, read_position, segments, write_position
 
 
@@ -256,6 +256,16 @@ def test_a_later_format_is_refused_with_advice(tmp_path: Path) -> None:
     path.write_bytes(bytes(fields) + crc32(fields).to_bytes(4, "little"))
     with path.open("rb") as file, pytest.raises(NewerFormat, match="start the release"):
         check_header(file.fileno())
+
+
+def test_segments_of_the_first_record_format_are_drained(tmp_path: Path) -> None:
+    fields = header()[:10] + b"\x01\x00"
+    record = a_record(content=Content("[]", "text"))
+    segment = fields + crc32(fields).to_bytes(4, "little") + frame(encode(record))
+    (tmp_path / "x.journal").write_bytes(segment)
+    sink = MemorySink()
+    assert Drain(tmp_path, sink).drain_once()
+    assert sink.kept == {record.id: record}
 
 
 @pytest.mark.parametrize(
@@ -499,14 +509,14 @@ def test_a_final_drain_keeps_its_deadline(tmp_path: Path) -> None:
 
 def test_a_position_that_cannot_be_written_does_not_stop_the_drain(tmp_path: Path) -> None:
     """A disk that the journal filled must be emptied, not waited for."""
-    filled(tmp_path, 30)
+    filled(tmp_path, 6)
     [segment] = segments(tmp_path)
-    segment.with_name(segment.name + ".position.new").mkdir()
+    segment.with_name(segment.name + ".position").symlink_to(tmp_path / "nowhere" / "position")
     sink = MemorySink()
     drain = Drain(tmp_path, sink, batch=1)
     assert not drain.drain_once()
     assert drain.drain_once()
-    assert sink.batches == [1] * 30
+    assert sink.batches == [1] * 6
     assert segments(tmp_path) == []
 
 

@@ -10,7 +10,7 @@ from dujiang.core.errors import Misconfigured
 from dujiang.records.moments import day_of, first_id, id_bytes, id_ms, id_text, iso, start_of
 from dujiang.records.partitions import CALLS, Partitions
 from dujiang.records.record import Record
-from dujiang.records.tables import SCHEMA_VERSION, calls
+from dujiang.records.tables import calls
 
 DAY = date(2026, 3, 4)
 
@@ -24,7 +24,7 @@ def partitions(tmp_path):
 
 def fill(partitions, day=DAY):
     with partitions.writing(day) as connection:
-        connection.execute("INSERT INTO users VALUES ('u', 'a', '', 1, 0, 0, 0, 0, 0, x'', x'')")
+        connection.execute("INSERT INTO users VALUES (0, 'a', 'u', '', 1, 0, 0, 0, 0, 0, x'', x'')")
 
 
 def users(partitions, day=DAY):
@@ -76,7 +76,7 @@ def test_a_file_is_the_owners_alone_and_in_wal_mode(partitions):
     assert stat.S_IMODE(partitions.path(DAY).parent.stat().st_mode) == 0o700
     with partitions.reading(DAY) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-        assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (CALLS.version,)
 
 
 def test_readers_cannot_write(partitions):
@@ -143,7 +143,7 @@ def test_the_file_of_a_later_release_is_refused(partitions):
     fill(partitions)
     partitions.close()
     with sqlite3.connect(partitions.path(DAY)) as connection:
-        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+        connection.execute(f"PRAGMA user_version = {CALLS.version + 1}")
     connection.close()
     with pytest.raises(Misconfigured, match="newer"):
         users(partitions)

@@ -48,13 +48,16 @@ def ask(directory, sql, suffix=".db"):
 
 
 def counts(directory):
+    """Of the calls, held equal to those in every table of sums; what is not folded is in the finest alone."""
     stored = len(ask(directory, "SELECT id FROM calls"))
-    by_hour, by_day, by_plain_day = (
-        sum(n or 0 for (n,) in ask(directory, f"SELECT sum(calls) FROM rollups WHERE {where}"))
-        for where in ("hour >= 0", "hour = -1", "hour = -2")
+    finest, by_user = (
+        sum(n or 0 for (n,) in ask(directory, f"SELECT sum(calls) FROM {sums}"))
+        for sums in ("rollups WHERE cube = 0 AND hour >= 0", "users")
     )
-    by_user = sum(n or 0 for (n,) in ask(directory, "SELECT sum(calls) FROM users"))
-    assert stored == by_hour == by_day == by_plain_day == by_user
+    assert stored == finest == by_user
+    days = ask(directory, "SELECT cube, sum(calls) FROM rollups WHERE hour = -1 GROUP BY cube")
+    hours = ask(directory, "SELECT cube, sum(calls) FROM rollups WHERE hour >= 0 AND cube > 0 GROUP BY cube")
+    assert [row for row in days if row[0]] == hours
     return stored
 
 
@@ -115,6 +118,17 @@ def test_a_record_that_can_never_be_stored_is_named_and_the_others_are_kept(sink
     assert caught.value.record_id == bad.id
     sink.insert([*rows[:20], *rows[21:40]])
     assert counts(directory) == 39
+
+
+def test_a_bad_record_among_stored_ones_is_named(sink, directory, rows):
+    """Ids that are there already are no fault of the batch."""
+    sink.insert(rows[:30:2])
+    bad = msgspec.structs.replace(rows[25], request_bytes=2**63)
+    with pytest.raises(BadRecord) as caught:
+        sink.insert([*rows[:25], bad, *rows[26:30]])
+    assert caught.value.record_id == bad.id
+    sink.insert([*rows[:25], *rows[26:30]])
+    assert counts(directory) == 29
 
 
 def test_odd_but_storable_values_are_kept_as_they_are(sink, directory, rows):
@@ -188,3 +202,11 @@ def test_readers_see_whole_batches_while_they_arrive(sink, directory):
 def test_the_first_day_kept_is_counted_back_from_today():
     now = START + 5 * DAY_MS + 1
     assert first_kept(now, 3) == day_of(now) - timedelta(days=3)
+
+
+def test_a_day_before_that_cannot_be_folded_holds_up_nothing(sink, directory, rows):
+    directory.mkdir()
+    (directory / "2026-03-03.db").write_bytes(b"no database" * 100)
+    assert sink.insert(rows[:50]) == 50
+    (directory / "2026-03-03.db").unlink()
+    assert counts(directory) == 50
