@@ -80,7 +80,7 @@ def supervise(settings: ServeSettings, given: Given | None, on_started: Callable
     """Serve until SIGTERM or SIGINT. Raises `InvalidDocument` for a `given` document that cannot be used, and
     `Misconfigured` when it cannot start, saying what to do.
     """
-    with _only_server_of(settings.data_dir), _bound(settings.host, settings.port) as listener:
+    with only_server_of(settings.data_dir), _bound(settings.host, settings.port) as listener:
         with connect(settings.database_url) as database:
             prepare(database)
             admin_key = ensure_admin(database, settings.admin_key)
@@ -255,7 +255,7 @@ def _newest_settings(serving: ServeSettings, known: RecordSettings) -> RecordSet
 
 
 @contextmanager
-def _only_server_of(data_dir: Path) -> Generator[None]:
+def only_server_of(data_dir: Path) -> Generator[None]:
     """Hold the data directory. Raises `Misconfigured` when another server has it."""
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (data_dir / "server.lock").open("w", encoding="ascii") as lock:

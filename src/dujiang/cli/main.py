@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from dujiang import __version__
-from dujiang.cli import config, keys, models, secrets
+from dujiang.cli import config, keys, models, records, secrets
 from dujiang.cli.check import check
 from dujiang.cli.emulator import emulator
 from dujiang.cli.migrate import migrate
@@ -23,6 +23,7 @@ for command in (serve, check, migrate, emulator):
 app.add_typer(config.app)
 app.add_typer(keys.app)
 app.add_typer(models.app)
+app.add_typer(records.app)
 app.add_typer(secrets.app)
 
 

@@ -19,6 +19,8 @@ from dujiang.records.folding import add_late, fold
 from dujiang.records.moments import day_of, id_bytes, id_ms
 from dujiang.records.partitions import CALLS, CONTENT, Partitions
 from dujiang.records.record import Record
+from dujiang.records.repriced_files import appraise, reprice
+from dujiang.records.repricing import Repriced, Repricing
 from dujiang.records.rollups import add_to_sums
 from dujiang.records.tables import attempts, calls, content, insertion
 
@@ -86,6 +88,16 @@ class SqliteSink:
             days.setdefault(day_of(id_ms(id)), {}).setdefault(id, record)
         with self._lock:
             return sum(self._insert_day(day, records) for day, records in days.items())
+
+    def appraise(self, day: date, repricing: Repricing) -> Repriced:
+        """What pricing a day again would come to. Changes nothing."""
+        with self._calls.reading(day) as connection:
+            return appraise(connection, repricing) if connection is not None else Repriced()
+
+    def reprice(self, day: date, repricing: Repricing) -> Repriced:
+        """Prices a day's calls again, all of them or, on any failure, none."""
+        with self._lock, self._calls.writing(day) as connection:
+            return reprice(connection, repricing)
 
     def days(self) -> list[date]:
         """The days that have records, the newest first."""
