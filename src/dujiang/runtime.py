@@ -7,7 +7,6 @@ from time import time
 from typing import TypeVar
 
 from dujiang.chat.tasks import OpenCalls
-from dujiang.config.effect import not_in_effect
 from dujiang.config.service import Configuration
 from dujiang.core.call import Caller, Rights
 from dujiang.core.errors import LimitExceeded
@@ -42,7 +41,6 @@ class Runtime:
         body_limit_bytes: int = BODY_LIMIT_BYTES,
     ) -> None:
         self.snapshot = configuration.live.snapshot
-        self.not_in_effect = not_in_effect(self.snapshot.document)
         self.config_trouble: str | None = None
         self._configuration = configuration
         self._configuring = ThreadPoolExecutor(1, "configure")
@@ -102,7 +100,6 @@ class Runtime:
         if snapshot is before:
             return
         self.snapshot = snapshot
-        self.not_in_effect = not_in_effect(snapshot.document)
         self.config_trouble = None
         self._reloads += 1
         for name, service in before.services.items():

@@ -139,7 +139,7 @@ async def validate(request: Request, runtime: Serving, caller: Writing) -> Judge
     author = author_of(runtime, caller)
     try:
         tree = read_tree(await request.body(), _format_of(request))
-        proposal = await runtime.configure(lambda config: config.propose(tree, author))
+        proposal = await runtime.configure(lambda config: config.judge(tree, author))
     except InvalidDocument as invalid:
         return Judgement(valid=False, problems=list(map(doubt, invalid.problems)), warnings=[])
     return Judgement(valid=True, problems=[], warnings=list(map(doubt, proposal.warnings)))

@@ -29,13 +29,18 @@ def sharing(tree: Tree, known: Tree) -> Tree:
 
 
 def _shared(section: str, content: Any, known: Any) -> Any:
-    if _is_same(known, content):
-        return known
+    if content is known:
+        return cast("object", known)
     if section not in NAMED or not isinstance(content, dict) or not isinstance(known, dict):
-        return cast("object", content)
+        return cast("object", known if _is_same(known, content) else content)
     before = cast("Tree", known)
     names = cast("Tree", content)
-    return {name: before[name] if _is_same(before.get(name, _ABSENT), names[name]) else names[name] for name in names}
+    made = {name: part if before.get(name) is part else _one_of(part, before, name) for name, part in names.items()}
+    return before if _is_shared(made, before) else made
+
+
+def _one_of(part: Any, before: Tree, name: str) -> Any:
+    return before[name] if _is_same(before.get(name, _ABSENT), part) else part
 
 
 def _is_shared(made: Tree, known: Tree) -> bool:

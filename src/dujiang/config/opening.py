@@ -54,6 +54,9 @@ def open_configuration(
 
 def _surroundings(secrets: SecretStore, environ: Mapping[str, str]) -> Look:
     def look(sections: Sections) -> Findings:
+        if not sections.providers and not sections.alerts.url:
+            return Findings()
+
         def expanded(text: str) -> str:
             return expand(text, environ)
 

@@ -1,21 +1,22 @@
 """The configuration of one process: the revision it works by, how it changes it, and how it follows others' changes."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from itertools import islice
+from typing import Generic, Protocol, TypeVar
 
 from msgspec import Struct, structs
 
 from dujiang.config.audit import Audit, AuditRow
 from dujiang.config.author import Author, require_no_grant, require_sections
-from dujiang.config.checked import Checked, Rules, check_tree, take_tree
-from dujiang.config.entries import NAMED, Key, Tree, entry_of, parts_of
+from dujiang.config.checked import Checked, Rules, check_tree, suspects, take_tree
+from dujiang.config.entries import NAMED, Key, Tree, entry_of, split
 from dujiang.config.history import NO_REVISION, Change, History, Revision, StaleRevision
 from dujiang.config.merge import merged, sharing
 from dujiang.config.origins import Origins, require_privileges
-from dujiang.config.problems import Findings, InvalidDocument
+from dujiang.config.problems import MAX_PROBLEMS, Findings, InvalidDocument
 from dujiang.config.settings import AlertSettings, Document, Sections
 from dujiang.config.unmask import Place, restored, sealed, secrets_of, shown_tree
-from dujiang.config.warnings import warnings
+from dujiang.config.warnings import warnings_of
 from dujiang.core.binding import Binding
 from dujiang.core.errors import AppError, Forbidden, Unprocessable
 from dujiang.core.problem import Problem, at
@@ -60,7 +61,7 @@ class Live(Struct, Generic[S], frozen=True):
 
     revision: int
     checked: Checked
-    digests: Mapping[Key, bytes]
+    digests: dict[Key, bytes]
     snapshot: S
 
 
@@ -72,7 +73,7 @@ class Proposal(Struct, frozen=True):
 
     parent: int
     checked: Checked
-    digests: Mapping[Key, bytes]
+    digests: dict[Key, bytes]
     changes: tuple[Change, ...]
     warnings: tuple[Problem, ...]
     revision: int
@@ -192,8 +193,15 @@ class Configuration(Generic[S]):
         newest = self._history.head() if parent is None else parent
         return self.apply(shared, newest, author, "rollback", said, settled=settled)
 
+    def judge(self, tree: Tree, author: Author) -> Proposal:
+        """As `propose`, with doubts of the whole document."""
+        proposal = self.propose(tree, author)
+        document = proposal.checked.document
+        doubts = dict.fromkeys((*proposal.warnings, *self._doubts(document, document)))
+        return structs.replace(proposal, warnings=tuple(doubts))
+
     def propose(self, tree: Tree, author: Author, settled: Checked | None = None) -> Proposal:
-        """What a document would change. Changes nothing.
+        """What a document would change, with doubts of what it changes. Changes nothing.
 
         Raises `InvalidDocument` with all that is wrong, `Forbidden` for what its author may not write.
         """
@@ -208,7 +216,7 @@ class Configuration(Generic[S]):
         found = self._look(_changed_upstreams(before.document, checked.document))
         _refuse(found.problems)
         digests, changes = self._changes(live, checked)
-        doubts = (*warnings(checked.document, self._rules.environ or {}), *found.warnings)
+        doubts = (*found.warnings, *self._doubts(suspects(checked, before), checked.document))
         return Proposal(live.revision, checked, digests, changes, doubts, live.revision)
 
     def apply(
@@ -266,7 +274,7 @@ class Configuration(Generic[S]):
         self._live = structs.replace(live, snapshot=self._compile(live.checked.document, live.revision, live.snapshot))
         return self._live
 
-    def _taken(self, revision: int, tree: Tree, digests: Mapping[Key, bytes]) -> Live[S]:
+    def _taken(self, revision: int, tree: Tree, digests: dict[Key, bytes]) -> Live[S]:
         before = self._live
         self._secrets_mark = self._secrets.mark()
         checked = take_tree(tree, self._rules, before.checked if before else None)
@@ -275,18 +283,19 @@ class Configuration(Generic[S]):
 
     def _changes(self, live: Live[S], checked: Checked) -> tuple[dict[Key, bytes], tuple[Change, ...]]:
         """The entries of a document by digest, and how they differ from those at work."""
-        digests: dict[Key, bytes] = {}
-        put: list[Change] = []
-        for key, part, is_kept in _compared(checked.tree, live.checked.tree):
-            if is_kept and key in live.digests:
-                digests[key] = live.digests[key]
-                continue
-            entry = entry_of(part)
-            digests[key] = entry.digest
-            if live.digests.get(key) != entry.digest:
-                put.append(Change(key, entry))
+        now, before = checked.tree, live.checked.tree
+        made = {key: entry_of(part) for key, part in split(_not_shared(now, before))}
+        gone = [key for key, _ in split(_not_shared(before, now)) if key not in made]
+        digests = live.digests | {key: entry.digest for key, entry in made.items()}
+        for key in gone:
+            del digests[key]
+        put = [Change(key, entry) for key, entry in made.items() if live.digests.get(key) != entry.digest]
         _refuse(tuple(_excess(digests, put)))
-        return digests, (*put, *(Change(key, None) for key in live.digests if key not in digests))
+        return digests, (*put, *(Change(key, None) for key in gone))
+
+    def _doubts(self, suspect: Document, document: Document) -> tuple[Problem, ...]:
+        """The first of them: nobody reads thousands."""
+        return tuple(islice(warnings_of(suspect, document, self._rules.environ or {}), MAX_PROBLEMS))
 
 
 def _changed_upstreams(before: Sections, after: Sections) -> Sections:
@@ -304,17 +313,18 @@ def _with_its_like(section: str, full: Tree) -> Tree:
     return {name: full[name] for name in pair if name in full} if section in pair else {}
 
 
-def _compared(tree: Tree, known: Tree) -> Iterator[tuple[Key, Any, bool]]:
-    """Every part of a document by key, and whether it is the known document's own."""
+def _not_shared(tree: Tree, other: Tree) -> Tree:
+    """The parts of a sound document that are not the other's own."""
+    made: Tree = {}
     for section, content in tree.items():
-        before = known.get(section)
-        if section not in NAMED:
-            yield (section, ""), content, content is before
+        known = other.get(section)
+        if content is known:
             continue
-        yield (section, ""), {}, before is not None
-        for name, part in content.items():
-            is_kept = before is not None and before.get(name) is part
-            yield from ((key, each, is_kept) for key, each in parts_of(section, name, part))
+        if section in NAMED and known is not None:
+            made[section] = {name: part for name, part in content.items() if known.get(name) is not part}
+        else:
+            made[section] = content
+    return made
 
 
 def _excess(digests: Mapping[Key, bytes], put: Sequence[Change]) -> Iterator[Problem]:

@@ -76,9 +76,10 @@ class Scene(Struct, frozen=True):
 
 
 class Scenes(Struct, frozen=True):
-    """Every scene of a snapshot."""
+    """Every scene of a snapshot, and the settings that they were made of."""
 
     by_id: dict[str, Scene]
+    made_of: Mapping[str, SceneSettings]
 
     def choose(self, choice: SceneChoice) -> Version:
         """The version that a call asked for.
@@ -99,8 +100,12 @@ class Scenes(Struct, frozen=True):
         return scene.default
 
 
-def compile_scenes(scenes: Mapping[str, SceneSettings]) -> Scenes:
-    return Scenes({id: _compile_scene(scene) for id, scene in scenes.items()})
+def compile_scenes(scenes: Mapping[str, SceneSettings], before: Scenes | None = None) -> Scenes:
+    """Scenes whose settings are those of `before` are taken over."""
+    known: Mapping[str, SceneSettings] = before.made_of if before is not None else {}
+    kept = before.by_id if before is not None else {}
+    made = {id: kept[id] if known.get(id) is scene else _compile_scene(scene) for id, scene in scenes.items()}
+    return Scenes(made, scenes)
 
 
 def _compile_scene(scene: SceneSettings) -> Scene:
