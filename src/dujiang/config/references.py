@@ -1,6 +1,6 @@
 """Whether what a document names exists in it."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Set
+from collections.abc import Collection, Iterable, Iterator, KeysView, Mapping
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, cast
 
@@ -17,17 +17,19 @@ from dujiang.scenes.settings import SceneSettings
 AUTO = "auto"
 ADMIN_APP = "admin"
 
+Names = KeysView[str] | frozenset[str]
+
 
 class Known(Struct, frozen=True):
     """The names that a document declares, entries with problems of their own included."""
 
-    providers: Set[str]
-    models: Set[str]
-    aliases: Set[str]
-    routes: Set[str]
-    scenes: Set[str]
-    apps: Set[str]
-    roles: Set[str]
+    providers: Names
+    models: Names
+    aliases: Names
+    routes: Names
+    scenes: Names
+    apps: Names
+    roles: Names
 
     def model_problem(self, name: str, *, path: str) -> Iterator[Problem]:
         """A problem unless `name` is a model or an alias."""
@@ -45,7 +47,7 @@ class Known(Struct, frozen=True):
 def known_names(tree: Mapping[str, Any]) -> Known:
     """Those that a tree declares, which may be unsound."""
 
-    def names(section: str) -> Set[str]:
+    def names(section: str) -> Names:
         written = tree.get(section)
         return cast("dict[str, Any]", written).keys() if isinstance(written, dict) else frozenset()
 
