@@ -7,6 +7,7 @@ from time import time
 from typing import TypeVar
 
 from dujiang.chat.tasks import OpenCalls
+from dujiang.config.apart import Readers
 from dujiang.config.service import Configuration
 from dujiang.core.call import Caller, Rights
 from dujiang.core.errors import LimitExceeded
@@ -44,6 +45,7 @@ class Runtime:
         self.config_trouble: str | None = None
         self._configuration = configuration
         self._configuring = ThreadPoolExecutor(1, "configure")
+        self.readers = Readers()
         self._configurations = 0
         self._reloads = 0
         self.metrics = metrics
@@ -116,6 +118,7 @@ class Runtime:
         return JournalCounts(state.appended, state.dropped, state.backlog.undrained_bytes)
 
     def close(self) -> None:
+        self.readers.close()
         self._configuring.shutdown()
         for service in self.snapshot.services.values():
             service.close()

@@ -1,6 +1,6 @@
 """The configuration of one process: the revision it works by, how it changes it, and how it follows others' changes."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Generic, Protocol, TypeVar
 
@@ -9,7 +9,7 @@ from msgspec import Struct, structs
 from dujiang.config.audit import Audit, AuditRow
 from dujiang.config.author import Author, require_no_grant, require_sections
 from dujiang.config.checked import Checked, Rules, check_tree, suspects, take_tree
-from dujiang.config.entries import NAMED, Key, Tree, entry_of, split
+from dujiang.config.entries import NAMED, Key, Tree, entry_of, join, split, whole
 from dujiang.config.history import NO_REVISION, Change, History, Revision, StaleRevision
 from dujiang.config.merge import merged, sharing
 from dujiang.config.origins import Origins, require_privileges
@@ -63,6 +63,16 @@ class Live(Struct, Generic[S], frozen=True):
     checked: Checked
     digests: dict[Key, bytes]
     snapshot: S
+
+
+class Vetted(Struct, frozen=True):
+    """A tree that another process has found sound in the same environment, with the secrets of a revision put back."""
+
+    tree: Tree
+    revision: int
+
+
+Given = Tree | Vetted
 
 
 class Proposal(Struct, frozen=True):
@@ -149,12 +159,26 @@ class Configuration(Generic[S]):
         """Who changed what, and who tried in vain, the newest first, from the one before `before` on."""
         return self._audit.list(before, limit)
 
+    def secrets(self) -> tuple[tuple[Place, str], ...]:
+        """What `***` stands for in the document at work."""
+        return tuple(secrets_of(self.live.checked.tree))
+
     def tree(self, revision: int) -> Tree:
         """The document of a revision, without its secrets. Raises `NotFound`."""
         live = self.live
         return shown_tree(live.checked.tree if revision == live.revision else self._history.tree(revision))
 
-    def put(self, tree: Tree, parent: int, author: Author, comment: str = "") -> Proposal:
+    def differing(self, before: int, after: int) -> tuple[Tree, Tree]:
+        """The names of two revisions that differ, without their secrets. Raises `NotFound`."""
+        one, other = self._digests(before), self._digests(after)
+        changed = {whole(key) for key in {**one, **other} if one.get(key) != other.get(key)}
+        return self._shown_part(one, changed), self._shown_part(other, changed)
+
+    def note_refusal(self, author: Author, action: str, error: AppError) -> None:
+        """Leave a row in the audit of a document that was refused before it came here."""
+        self._audit.add(author.name, action, "refused", _reason(error))
+
+    def put(self, tree: Given, parent: int, author: Author, comment: str = "") -> Proposal:
         """Make a whole document the next revision, and work by it. As `apply`."""
         return self.apply(tree, parent, author, "put", comment)
 
@@ -193,21 +217,21 @@ class Configuration(Generic[S]):
         newest = self._history.head() if parent is None else parent
         return self.apply(shared, newest, author, "rollback", said, settled=settled)
 
-    def judge(self, tree: Tree, author: Author) -> Proposal:
+    def judge(self, tree: Given, author: Author) -> Proposal:
         """As `propose`, with doubts of the whole document."""
         proposal = self.propose(tree, author)
         document = proposal.checked.document
         doubts = dict.fromkeys((*proposal.warnings, *self._doubts(document, document)))
-        return structs.replace(proposal, warnings=tuple(doubts))
+        return structs.replace(proposal, warnings=tuple(islice(doubts, MAX_PROBLEMS)))
 
-    def propose(self, tree: Tree, author: Author, settled: Checked | None = None) -> Proposal:
+    def propose(self, tree: Given, author: Author, settled: Checked | None = None) -> Proposal:
         """What a document would change, with doubts of what it changes. Changes nothing.
 
         Raises `InvalidDocument` with all that is wrong, `Forbidden` for what its author may not write.
         """
         live = self.live
         before = live.checked
-        checked = check_tree(sharing(restored(tree, before.tree), before.tree), self._rules, before)
+        checked = self._checked(tree, live)
         require_sections(author, before, checked)
         require_no_grant(author, before, checked)
         require_privileges(author, before, checked)
@@ -220,7 +244,7 @@ class Configuration(Generic[S]):
         return Proposal(live.revision, checked, digests, changes, doubts, live.revision)
 
     def apply(
-        self, tree: Tree, parent: int, author: Author, action: str, comment: str, settled: Checked | None = None
+        self, tree: Given, parent: int, author: Author, action: str, comment: str, settled: Checked | None = None
     ) -> Proposal:
         """Check, compile and store a document as the revision after `parent`, and work by it: all of that or nothing.
 
@@ -237,8 +261,27 @@ class Configuration(Generic[S]):
                 return proposal
             return self._applied(self._sealed(proposal, author), author, action, comment)
         except (Forbidden, Unprocessable) as error:
-            self._audit.add(author.name, action, "refused", _reason(error))
+            self.note_refusal(author, action, error)
             raise
+
+    def _digests(self, revision: int) -> Mapping[Key, bytes]:
+        return self.live.digests if revision == self.live.revision else self._history.digests(revision)
+
+    def _shown_part(self, digests: Mapping[Key, bytes], wanted: Collection[Key]) -> Tree:
+        """The wanted names of a revision; sections stay, so that an absent name is not taken for an absent section."""
+        kept = {
+            key: digest for key, digest in digests.items() if whole(key) in wanted or (key[0] in NAMED and not key[1])
+        }
+        parts = self._history.parts(kept.values())
+        return shown_tree(join({key: parts[digest] for key, digest in kept.items()}))
+
+    def _checked(self, given: Given, live: Live[S]) -> Checked:
+        before = live.checked
+        if isinstance(given, Vetted) and given.revision == live.revision:
+            return take_tree(sharing(given.tree, before.tree), self._rules, before)
+        tree = given.tree if isinstance(given, Vetted) else given
+        whole = restored(tree, dict(secrets_of(before.tree)))
+        return check_tree(sharing(whole, before.tree), self._rules, before)
 
     def _applied(self, proposal: Proposal, author: Author, action: str, comment: str) -> Proposal:
         live, revision = self.live, proposal.parent + 1
