@@ -108,6 +108,6 @@ def test_whoever_leaves_takes_the_reader_along(house: Gateway) -> None:
     head = f"POST {CONFIG}/validate HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
     with house.connect() as peer:
         peer.sendall(f"{head}Authorization: Bearer {ADMIN_KEY}\r\n\r\n".encode() + body)
-        eventually(lambda: house.worker.children())
+        eventually(house.worker.children)
     eventually(lambda: not house.worker.children())
     assert put(house, body).status == 200

@@ -93,6 +93,16 @@ class History:
             rows = connection.execute(_state_of(revision)).all()
         return {(row.section, row.name): row.digest for row in rows if row.digest is not None}
 
+    def changed(self, after: int, until: int) -> dict[Key, bytes | None]:
+        """What the revisions after one, up to another, left under the keys that they changed: None where they went."""
+        rows = (
+            select(changes.c.section, changes.c.name, changes.c.digest)
+            .where(changes.c.revision > after, changes.c.revision <= until)
+            .order_by(changes.c.revision, changes.c.position)
+        )
+        with self._database.read() as connection:
+            return {(row.section, row.name): row.digest for row in connection.execute(rows)}
+
     def parts(self, digests: Iterable[bytes]) -> dict[bytes, Any]:
         """What entries hold, by digest."""
         wanted = list(dict.fromkeys(digests))
@@ -121,12 +131,6 @@ class History:
             wanted = wanted.where(revisions.c.number < before)
         with self._database.read() as connection:
             return [_revision(row) for row in connection.execute(wanted)]
-
-
-def changes_between(before: Mapping[Key, bytes], after: Mapping[Key, Entry]) -> list[Change]:
-    """What leads from one state to another."""
-    put = [Change(key, entry) for key, entry in after.items() if before.get(key) != entry.digest]
-    return put + [Change(key, None) for key in before if key not in after]
 
 
 def _head(connection: Connection) -> int:

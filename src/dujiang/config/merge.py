@@ -1,8 +1,9 @@
 """Changing a document without touching it: what stays the same is shared, so that identity tells what changed."""
 
+from collections.abc import Collection
 from typing import Any, cast
 
-from dujiang.config.entries import NAMED, Tree, entry_of
+from dujiang.config.entries import NAMED, Key, Tree, entry_of
 
 _ABSENT = object()
 
@@ -22,10 +23,42 @@ def merged(tree: Tree, patch: Tree) -> Tree:
     return tree if _is_shared(result, tree) else result
 
 
+def grafted(tree: Tree, fresh: Tree, names: Collection[Key]) -> Tree:
+    """The tree with some names as another has them, gone where that has none. A section without names has the empty."""
+    result = dict(tree)
+    for section, name in names:
+        content = fresh.get(section, _ABSENT)
+        if section not in NAMED or (not name and content is _ABSENT):
+            result[section] = content
+    for section in {section for section, name in names if name and result.get(section) is not _ABSENT}:
+        held = dict(cast("Tree", result.get(section, {})))
+        there = fresh.get(section, {})
+        held |= {name: there[name] for each, name in names if each == section and name in there}
+        for each, name in names:
+            if each == section and name not in there:
+                held.pop(name, None)
+        result[section] = held
+    return {section: content for section, content in result.items() if content is not _ABSENT}
+
+
 def sharing(tree: Tree, known: Tree) -> Tree:
     """The tree with the parts of a known one in place of those that mean the same."""
     made = {section: _shared(section, content, known.get(section, _ABSENT)) for section, content in tree.items()}
     return known if _is_shared(made, known) else made
+
+
+def unshared(tree: Tree, other: Tree) -> Tree:
+    """The parts of a sound document that are not the other's own."""
+    made: Tree = {}
+    for section, content in tree.items():
+        known = other.get(section)
+        if content is known:
+            continue
+        if section in NAMED and known is not None:
+            made[section] = {name: part for name, part in content.items() if known.get(name) is not part}
+        else:
+            made[section] = content
+    return made
 
 
 def _shared(section: str, content: Any, known: Any) -> Any:

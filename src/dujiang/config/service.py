@@ -11,7 +11,7 @@ from dujiang.config.author import Author, require_no_grant, require_sections
 from dujiang.config.checked import Checked, Rules, check_tree, suspects, take_tree
 from dujiang.config.entries import NAMED, Key, Tree, entry_of, join, split, whole
 from dujiang.config.history import NO_REVISION, Change, History, Revision, StaleRevision
-from dujiang.config.merge import merged, sharing
+from dujiang.config.merge import grafted, merged, sharing, unshared
 from dujiang.config.origins import Origins, require_privileges
 from dujiang.config.problems import MAX_PROBLEMS, Findings, InvalidDocument
 from dujiang.config.settings import AlertSettings, Document, Sections
@@ -139,9 +139,8 @@ class Configuration(Generic[S]):
         live = self.live
         if revision in {live.revision, self._refused}:
             return self._renewed(live)
-        tree = sharing(self._history.tree(revision), live.checked.tree)
         try:
-            self._live = self._taken(revision, tree, self._history.digests(revision))
+            self._live = self._taken(revision, *self._advanced(live, revision))
         except AppError:
             self._refused = revision
             raise
@@ -275,6 +274,10 @@ class Configuration(Generic[S]):
         parts = self._history.parts(kept.values())
         return shown_tree(join({key: parts[digest] for key, digest in kept.items()}))
 
+    def compiled(self, proposal: Proposal) -> S:
+        """What calls would be served from. Raises an `AppError` where that cannot be."""
+        return self._compile(proposal.checked.document, proposal.parent + 1, self.live.snapshot)
+
     def _checked(self, given: Given, live: Live[S]) -> Checked:
         before = live.checked
         if isinstance(given, Vetted) and given.revision == live.revision:
@@ -284,8 +287,7 @@ class Configuration(Generic[S]):
         return check_tree(sharing(whole, before.tree), self._rules, before)
 
     def _applied(self, proposal: Proposal, author: Author, action: str, comment: str) -> Proposal:
-        live, revision = self.live, proposal.parent + 1
-        snapshot = self._compile(proposal.checked.document, revision, live.snapshot)
+        revision, snapshot = proposal.parent + 1, self.compiled(proposal)
         said = comment[:MAX_COMMENT_CHARACTERS]
         self._history.append(proposal.parent, proposal.changes, author.name, said)
         self._live = Live(revision, proposal.checked, proposal.digests, snapshot)
@@ -317,6 +319,16 @@ class Configuration(Generic[S]):
         self._live = structs.replace(live, snapshot=self._compile(live.checked.document, live.revision, live.snapshot))
         return self._live
 
+    def _advanced(self, live: Live[S], revision: int) -> tuple[Tree, dict[Key, bytes]]:
+        """The document of a later revision, of which only that is read which changed."""
+        made = self._history.changed(live.revision, revision)
+        digests = {key: digest for key, digest in {**live.digests, **made}.items() if digest is not None}
+        names = {whole(key) for key in made}
+        wanted = {key: digest for key, digest in digests.items() if key in names or whole(key) in names}
+        parts = self._history.parts(wanted.values())
+        fresh = join({key: parts[digest] for key, digest in wanted.items()})
+        return grafted(live.checked.tree, fresh, names), digests
+
     def _taken(self, revision: int, tree: Tree, digests: dict[Key, bytes]) -> Live[S]:
         before = self._live
         self._secrets_mark = self._secrets.mark()
@@ -327,8 +339,8 @@ class Configuration(Generic[S]):
     def _changes(self, live: Live[S], checked: Checked) -> tuple[dict[Key, bytes], tuple[Change, ...]]:
         """The entries of a document by digest, and how they differ from those at work."""
         now, before = checked.tree, live.checked.tree
-        made = {key: entry_of(part) for key, part in split(_not_shared(now, before))}
-        gone = [key for key, _ in split(_not_shared(before, now)) if key not in made]
+        made = {key: entry_of(part) for key, part in split(unshared(now, before))}
+        gone = [key for key, _ in split(unshared(before, now)) if key not in made]
         digests = live.digests | {key: entry.digest for key, entry in made.items()}
         for key in gone:
             del digests[key]
@@ -354,20 +366,6 @@ def _with_its_like(section: str, full: Tree) -> Tree:
     """
     pair = ("providers", "models")
     return {name: full[name] for name in pair if name in full} if section in pair else {}
-
-
-def _not_shared(tree: Tree, other: Tree) -> Tree:
-    """The parts of a sound document that are not the other's own."""
-    made: Tree = {}
-    for section, content in tree.items():
-        known = other.get(section)
-        if content is known:
-            continue
-        if section in NAMED and known is not None:
-            made[section] = {name: part for name, part in content.items() if known.get(name) is not part}
-        else:
-            made[section] = content
-    return made
 
 
 def _excess(digests: Mapping[Key, bytes], put: Sequence[Change]) -> Iterator[Problem]:
