@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,6 +37,7 @@ from dujiang.config.history import Change, History
 from dujiang.config.opening import open_configuration
 from dujiang.config.reader import Task
 from dujiang.config.service import Configuration, Vetted
+from dujiang.core.collector import uncollected
 from dujiang.migrations import upgrade
 from dujiang.records.journal import Journal
 from dujiang.records.settings import RecordSettings
@@ -195,11 +197,12 @@ async def whole_documents(house: House, document: bytes, meter: Meter, times: in
             tree = await readers.read(Task("check", "json"), document, asyncio.Event().wait)
             vetted = Vetted(tree, config.live.revision)
             work = _judged_and_compiled(config, vetted)
-            await loop.run_in_executor(configuring, work)
+            await loop.run_in_executor(configuring, _undisturbed(work))
         wall.append((time.perf_counter() - began) * 1000)
         cpu.append((_cpu_s() - began_cpu) * 1000)
         with busy.watching():
-            await loop.run_in_executor(configuring, config.put, vetted, config.live.revision, _AUTHOR)
+            put = partial(config.put, vetted, config.live.revision, _AUTHOR)
+            await loop.run_in_executor(configuring, _undisturbed(put))
         await loop.run_in_executor(configuring, config.put, default, config.live.revision, _AUTHOR)
     readers.close()
     configuring.shutdown()
@@ -215,6 +218,16 @@ def _judged_and_compiled(config: Config, given: Vetted) -> Callable[[], object]:
         return config.compiled(proposal)
 
     return work
+
+
+def _undisturbed(work: Callable[[], object]) -> Callable[[], None]:
+    """As a runtime lets its configuration work."""
+
+    def undisturbed() -> None:
+        with uncollected():
+            work()
+
+    return undisturbed
 
 
 class Watch:

@@ -1,4 +1,4 @@
-"""Revisions while calls run, each told from all others in several sections at once: every record must tell of one alone.
+"""Revisions while calls run, each told from all others in several sections at once: a record must tell of one alone.
 
 The number of a revision stands in its scene's text and version, in its model's target, in the tokens that the emulator
 counts for that target, and in the price. A call that saw two revisions has two numbers.
@@ -90,7 +90,7 @@ def reloading(gateway: Gateway, *, seconds: float, every_s: float, rate: int = 6
             time.sleep(max(0.0, due - time.monotonic()))
     caller.join()
     settle(gateway)
-    rows = exported(gateway, "turn-")
+    rows = [gateway.ask(f"/api/v1/records/{row['id']}").json for row in exported(gateway, "turn-")]
     violations = [*_failures(load.heard), *_mixtures(rows), *_missing(load.heard, rows)]
     return Outcome(turn - 1, len(load.heard), violations, alone, meanwhile)
 
@@ -112,15 +112,15 @@ def _mixtures(rows: Sequence[Row]) -> Iterator[str]:
         expected = {
             "target": f"openai/{_vendor_model(row['model'], turn)}",
             "scene_version": turn,
-            "price_version": f"document@{turn}",
-            "cost": turn * turn,
+            "input tokens": turn,
+            "cost": turn * turn / 1_000_000,
             "text": f"turn {turn}",
         }
         found = {
             "target": row["target"],
             "scene_version": row["scene_version"],
-            "price_version": row["price_version"],
-            "cost": row["cost_micros"],
+            "input tokens": row["usage"]["prompt_tokens"],
+            "cost": row["cost"]["amount"],
             "text": row["content"]["messages"][0]["content"],
         }
         for name, value in expected.items():
@@ -134,7 +134,7 @@ def _vendor_model(name: str, turn: int) -> str:
 
 @contextmanager
 def probing(gateway: Gateway) -> Iterator[list[float]]:
-    """How long the smallest question takes, asked again and again: in milliseconds, all that were asked in the block."""
+    """How long the smallest question takes in the block, asked again and again, in milliseconds."""
     found: list[float] = []
     is_over = threading.Event()
 

@@ -10,6 +10,7 @@ from dujiang.chat.tasks import OpenCalls
 from dujiang.config.apart import Readers
 from dujiang.config.service import Configuration
 from dujiang.core.call import Caller, Rights
+from dujiang.core.collector import uncollected
 from dujiang.core.errors import LimitExceeded
 from dujiang.identity.authenticate import authenticate
 from dujiang.identity.key_ring import KeyRing
@@ -80,10 +81,14 @@ class Runtime:
         self._configurations += 1
         try:
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._configuring, work, self._configuration)
+            return await loop.run_in_executor(self._configuring, self._configured, work)
         finally:
             self._configurations -= 1
             self._take_up(self._configuration.live.snapshot)
+
+    def _configured(self, work: Callable[[Configuration[Snapshot]], T]) -> T:
+        with uncollected():
+            return work(self._configuration)
 
     async def follow_config(self) -> None:
         """Serve by the newest revision. Raises as `Configuration.follow`."""
