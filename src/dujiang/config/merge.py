@@ -24,21 +24,25 @@ def merged(tree: Tree, patch: Tree) -> Tree:
 
 
 def grafted(tree: Tree, fresh: Tree, names: Collection[Key]) -> Tree:
-    """The tree with some names as another has them, gone where that has none. A section without names has the empty."""
+    """The tree with some names as another has them, gone where that has none. The empty name is a section's own."""
     result = dict(tree)
-    for section, name in names:
-        content = fresh.get(section, _ABSENT)
-        if section not in NAMED or (not name and content is _ABSENT):
-            result[section] = content
-    for section in {section for section, name in names if name and result.get(section) is not _ABSENT}:
-        held = dict(cast("Tree", result.get(section, {})))
-        there = fresh.get(section, {})
-        held |= {name: there[name] for each, name in names if each == section and name in there}
-        for each, name in names:
-            if each == section and name not in there:
-                held.pop(name, None)
-        result[section] = held
-    return {section: content for section, content in result.items() if content is not _ABSENT}
+    for section in {section for section, _ in names}:
+        if section in fresh and section not in NAMED:
+            result[section] = fresh[section]
+        elif section not in fresh and (section, "") in names:
+            result.pop(section, None)
+        else:
+            touched = [name for each, name in names if each == section and name]
+            result[section] = _with_names(tree.get(section, {}), fresh.get(section, {}), touched)
+    return result
+
+
+def _with_names(content: Tree, fresh: Tree, touched: Collection[str]) -> Tree:
+    made = content | {name: fresh[name] for name in touched if name in fresh}
+    for name in touched:
+        if name not in fresh:
+            made.pop(name, None)
+    return made
 
 
 def sharing(tree: Tree, known: Tree) -> Tree:

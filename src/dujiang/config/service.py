@@ -251,7 +251,7 @@ class Configuration(Generic[S]):
         write it leaves a row in the audit.
         """
         try:
-            if parent != self.live.revision:
+            if self._history.head() != self.live.revision:
                 self.follow()
             if parent != self.live.revision:
                 raise StaleRevision(self.live.revision)
