@@ -10,7 +10,7 @@ LOCKS := requirements
 DATA := data
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev serve test check bench bench-gateway bench-records bench-scenes campaign-records docs lock format clean
+.PHONY: help setup dev serve test check bench bench-gateway bench-records bench-scenes bench-config campaign-records campaign-reload docs lock format clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -36,7 +36,7 @@ check: $(STAMPS)/dev ## what CI runs: format, lint, types, imports, docs, tests
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	$(BIN)/python -m pytest
 
-bench: bench-gateway bench-records bench-scenes ## run every benchmark; results in benchmarks/results
+bench: bench-gateway bench-records bench-scenes bench-config ## run every benchmark; results in benchmarks/results
 
 bench-gateway: $(STAMPS)/dev ## CPU per call beside nginx and the reference prototype
 	@$(BIN)/python -m benchmarks.gateway $(ARGS)
@@ -49,8 +49,14 @@ bench-records: $(STAMPS)/dev ## latency of record queries and the drain's cost, 
 bench-scenes: $(STAMPS)/dev ## what rendering a scene costs a call
 	@$(BIN)/python -m benchmarks.scenes $(ARGS)
 
+bench-config: $(STAMPS)/dev ## whole documents, small changes of large ones, long histories
+	@$(BIN)/python -m benchmarks.config $(ARGS)
+
 campaign-records: $(STAMPS)/dev ## kill -9 under load, 50 rounds: nothing lost, nothing twice
 	@$(BIN)/python tests/campaign_records.py --rounds 50 --json benchmarks/results/campaign-records.json $(ARGS)
+
+campaign-reload: $(STAMPS)/dev ## revisions under load for 60 s, and 500 of them in one process: no call fails or mixes two
+	@$(BIN)/python tests/campaign_reload.py --json benchmarks/results/campaign-reload.json $(ARGS)
 
 docs: $(STAMPS)/dev ## build the documentation into site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

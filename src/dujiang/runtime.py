@@ -7,9 +7,10 @@ from time import time
 from typing import TypeVar
 
 from dujiang.chat.tasks import OpenCalls
-from dujiang.config.effect import not_in_effect
+from dujiang.config.apart import Readers
 from dujiang.config.service import Configuration
 from dujiang.core.call import Caller, Rights
+from dujiang.core.collector import uncollected
 from dujiang.core.errors import LimitExceeded
 from dujiang.identity.authenticate import authenticate
 from dujiang.identity.key_ring import KeyRing
@@ -42,10 +43,10 @@ class Runtime:
         body_limit_bytes: int = BODY_LIMIT_BYTES,
     ) -> None:
         self.snapshot = configuration.live.snapshot
-        self.not_in_effect = not_in_effect(self.snapshot.document)
         self.config_trouble = configuration.trouble
         self._configuration = configuration
         self._configuring = ThreadPoolExecutor(1, "configure")
+        self.readers = Readers()
         self._configurations = 0
         self._reloads = 0
         self.metrics = metrics
@@ -80,10 +81,14 @@ class Runtime:
         self._configurations += 1
         try:
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._configuring, work, self._configuration)
+            return await loop.run_in_executor(self._configuring, self._configured, work)
         finally:
             self._configurations -= 1
             self._take_up(self._configuration.live.snapshot)
+
+    def _configured(self, work: Callable[[Configuration[Snapshot]], T]) -> T:
+        with uncollected():
+            return work(self._configuration)
 
     async def follow_config(self) -> None:
         """Serve by the newest revision. Raises as `Configuration.follow`."""
@@ -102,7 +107,6 @@ class Runtime:
         if snapshot is before:
             return
         self.snapshot = snapshot
-        self.not_in_effect = not_in_effect(snapshot.document)
         self.config_trouble = None
         self._reloads += 1
         for name, service in before.services.items():
@@ -119,6 +123,7 @@ class Runtime:
         return JournalCounts(state.appended, state.dropped, state.backlog.undrained_bytes)
 
     def close(self) -> None:
+        self.readers.close()
         self._configuring.shutdown()
         for service in self.snapshot.services.values():
             service.close()

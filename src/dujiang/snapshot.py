@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from dujiang.chat.dispatch import dispatch
 from dujiang.chat.pipeline import compose, parse
+from dujiang.config.effect import Unheeded, unheeded
 from dujiang.config.settings import DeclaredModel, DeclaredTarget, Document
 from dujiang.core.chat import Usage
 from dujiang.core.errors import AppError, Misconfigured
@@ -30,7 +31,7 @@ from dujiang.records.stage import record
 from dujiang.resilience.settings import TimeoutSettings, overridden
 from dujiang.routing.catalog import Catalog, Load, Model, Target
 from dujiang.routing.stage import route
-from dujiang.scenes.compiled import Scenes, compile_scenes, recompile_scenes
+from dujiang.scenes.compiled import Scenes, compile_scenes
 from dujiang.scenes.output_stage import check_output
 from dujiang.scenes.stage import render
 from dujiang.telemetry.metrics import Metrics
@@ -47,6 +48,7 @@ class Snapshot(Struct, frozen=True):
     rights: RightsTable
     scenes: Scenes
     services: dict[str, Service]
+    unheeded: Unheeded
     total_s: float
 
 
@@ -81,7 +83,8 @@ class Compiler:
         models = _Models(document, revision, services, before).compile()
         catalog = Catalog(models, document.aliases, frozenset(document.routes))
         rights = compile_roles(document.roles, document.apps)
-        scenes = _scenes(document, before)
+        scenes = compile_scenes(document.scenes, before.scenes if before is not None else None)
+        declared_in_vain = unheeded(document, before.unheeded if before is not None else None)
         stages = (
             observe(self._metrics),
             record(self._journal, document.records.content, _content_policies(document.apps)),
@@ -94,7 +97,7 @@ class Compiler:
         )
         handler = compose(stages, dispatch(models))
         total_s = max((model.total_s for model in models.values()), default=300.0)
-        return Snapshot(revision, document, handler, catalog, rights, scenes, services, total_s)
+        return Snapshot(revision, document, handler, catalog, rights, scenes, services, declared_in_vain, total_s)
 
 
 class _Models:
@@ -166,18 +169,11 @@ def _unchanged(document: Document, services: Mapping[str, Service], before: Snap
     known = before.document
     if document.resilience != known.resilience or document.money != known.money:
         return frozenset()
-    same = {name for name, service in services.items() if before.services.get(name) is service}
-    return frozenset(
-        name
-        for name, model in document.models.items()
-        if known.models.get(name) is model and all(target.provider in same for target in model.targets)
-    )
-
-
-def _scenes(document: Document, before: Snapshot | None) -> Scenes:
-    if before is None:
-        return compile_scenes(document.scenes)
-    return recompile_scenes(document.scenes, before.document.scenes, before.scenes)
+    same = {name for name, model in document.models.items() if known.models.get(name) is model}
+    moved = {name for name, service in services.items() if before.services.get(name) is not service}
+    if moved:
+        same = {name for name in same if all(target.provider not in moved for target in document.models[name].targets)}
+    return frozenset(same)
 
 
 def _schema_models(document: Document) -> frozenset[str]:

@@ -9,14 +9,25 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from gateway import Answer, Gateway, eventually, serving
+from configured import (
+    CONFIG,
+    audited,
+    model,
+    patch,
+    problems_of,
+    put,
+    revision_of,
+    roll_back,
+    tree_of,
+    write,
+)
+from gateway import Gateway, eventually, serving
 from scripted import document, environ
 
 from dujiang.emulator.server import Emulator
 from dujiang.identity.keys import create_key
 from dujiang.storage.database import connect, sqlite_url
 
-CONFIG = "/api/v1/config"
 LITERAL = "sk-literal-0123456789"
 
 
@@ -32,44 +43,6 @@ def house(server: Gateway) -> Gateway:
     """The server, back at its first document."""
     assert write(server, "POST", {}, None, path=f"{CONFIG}/revisions/1/rollback").status == 200
     return server
-
-
-def write(gateway: Gateway, method: str, body: Any, revision: int | None, **more: Any) -> Answer:
-    headers = more.pop("headers", {}) | ({} if revision is None else {"If-Match": f'"{revision}"'})
-    return gateway.ask(more.pop("path", CONFIG), body, method=method, headers=headers, **more)
-
-
-def put(gateway: Gateway, body: Any, **more: Any) -> Answer:
-    return write(gateway, "PUT", body, revision_of(gateway), **more)
-
-
-def patch(gateway: Gateway, body: Any, **more: Any) -> Answer:
-    return write(gateway, "PATCH", body, revision_of(gateway), **more)
-
-
-def roll_back(gateway: Gateway, revision: int, **more: Any) -> Answer:
-    return write(gateway, "POST", {}, None, path=f"{CONFIG}/revisions/{revision}/rollback", **more)
-
-
-def revision_of(gateway: Gateway) -> int:
-    return int(gateway.ask(CONFIG).headers["etag"].strip('"'))
-
-
-def tree_of(gateway: Gateway) -> dict[str, Any]:
-    return gateway.ask(CONFIG).json
-
-
-def problems_of(answer: Answer) -> set[str]:
-    assert answer.status == 422, answer.json
-    return {problem["path"] for problem in answer.json["error"]["problems"]}
-
-
-def audited(gateway: Gateway) -> list[tuple[str, str]]:
-    return [(row["action"], row["outcome"]) for row in gateway.ask(f"{CONFIG}/audit").json["items"]]
-
-
-def model(target: str = "ok", **more: Any) -> dict[str, Any]:
-    return {"targets": [{"provider": "openai", "model": target}], **more}
 
 
 # revisions

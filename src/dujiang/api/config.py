@@ -1,21 +1,26 @@
 """The configuration: read, changed, compared and taken back. Every change is a revision."""
 
 import re
+from asyncio import to_thread
 from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any, Literal
 
 import msgspec
 from fastapi import APIRouter, Depends, Query, Request, Response
-from msgspec import Struct
 from pydantic import BaseModel
 
 from dujiang.api.deps import Serving, holding_on_platform, writing
+from dujiang.config.apart import LARGE_BYTES
 from dujiang.config.author import Author
 from dujiang.config.difference import differences
+from dujiang.config.entries import Tree
+from dujiang.config.pieces import json_of
 from dujiang.config.problems import InvalidDocument
+from dujiang.config.reader import Task
 from dujiang.config.schema import document_schema
-from dujiang.config.service import Configuration, Proposal
+from dujiang.config.service import Configuration
+from dujiang.config.state import Given, Proposal, Vetted
 from dujiang.config.tree import Format, read_tree
 from dujiang.config.writing import write_tree
 from dujiang.core.call import Caller
@@ -113,24 +118,31 @@ async def get_config(request: Request, runtime: Serving, caller: Reading) -> Res
     revision, tree = await runtime.configure(_newest)
     headers = {"ETag": f'"{revision}"'}
     if "yaml" in request.headers.get("accept", ""):
-        return Response(write_tree(tree, "yaml"), headers=headers, media_type="application/yaml")
-    return Response(msgspec.json.encode(tree), headers=headers, media_type="application/json")
+        return Response(await to_thread(write_tree, tree, "yaml"), headers=headers, media_type="application/yaml")
+    return Response(await to_thread(json_of, tree), headers=headers, media_type="application/json")
 
 
 @router.put("", openapi_extra=_DOCUMENT)
 async def put_config(request: Request, runtime: Serving, caller: Writing) -> Written:
     """Replace the document. `If-Match` has the revision that it was made from."""
-    change = await _change_of(request)
+    parent, comment = _parent_of(request), _comment_of(request)
     author = author_of(runtime, caller)
-    return await _write(runtime, lambda config: config.put(change.tree, change.parent, author, change.comment))
+    try:
+        document = await _document_of(request, runtime)
+    except InvalidDocument as invalid:
+        refusal = invalid
+        await runtime.configure(lambda config: config.note_refusal(author, "put", refusal))
+        raise
+    return await _write(runtime, lambda config: config.put(document(), parent, author, comment))
 
 
 @router.patch("", openapi_extra=_DOCUMENT)
 async def patch_config(request: Request, runtime: Serving, caller: Writing) -> Written:
     """Change the document by a JSON merge patch (RFC 7396). `If-Match` has the revision that it is meant for."""
-    change = await _change_of(request)
+    parent, comment = _parent_of(request), _comment_of(request)
     author = author_of(runtime, caller)
-    return await _write(runtime, lambda config: config.patch(change.tree, change.parent, author, change.comment))
+    patch = await _patch_of(request, runtime)
+    return await _write(runtime, lambda config: config.patch(patch(), parent, author, comment))
 
 
 @router.post("/validate", openapi_extra=_DOCUMENT)
@@ -138,8 +150,8 @@ async def validate(request: Request, runtime: Serving, caller: Writing) -> Judge
     """What would be wrong with a document, if it were put. Changes nothing."""
     author = author_of(runtime, caller)
     try:
-        tree = read_tree(await request.body(), _format_of(request))
-        proposal = await runtime.configure(lambda config: config.propose(tree, author))
+        document = await _document_of(request, runtime)
+        proposal = await runtime.configure(lambda config: config.judge(document(), author))
     except InvalidDocument as invalid:
         return Judgement(valid=False, problems=list(map(doubt, invalid.problems)), warnings=[])
     return Judgement(valid=True, problems=[], warnings=list(map(doubt, proposal.warnings)))
@@ -151,25 +163,26 @@ async def list_revisions(
 ) -> RevisionList:
     """The revisions, the newest first."""
     before = None if cursor is None else _number_of(cursor)
-    found = await runtime.configure(lambda config: config.revisions(before, limit + 1))
+    found = await runtime.configure(lambda config: config.history.list(before, limit + 1))
     items = [RevisionItem(**msgspec.to_builtins(each)) for each in found[:limit]]
     return RevisionList(items=items, next_cursor=str(items[-1].revision) if len(found) > limit else None)
 
 
-@router.get("/revisions/{revision}")
-async def get_revision(runtime: Serving, caller: Reading, revision: int) -> RevisionDetail:
+@router.get("/revisions/{revision}", responses={200: {"model": RevisionDetail}}, response_class=Response)
+async def get_revision(runtime: Serving, caller: Reading, revision: int) -> Response:
     """A revision with its document, secrets as `***`."""
-    described, tree = await runtime.configure(lambda config: (config.describe(revision), config.tree(revision)))
-    return RevisionDetail(**msgspec.to_builtins(described), document=tree)
+    described, tree = await runtime.configure(lambda config: (config.history.describe(revision), config.tree(revision)))
+    body = msgspec.json.encode(described).removesuffix(b"}") + b',"document":' + await to_thread(json_of, tree) + b"}"
+    return Response(body, media_type="application/json")
 
 
-@router.get("/diff")
+@router.get("/diff", responses={200: {"model": ChangeList}}, response_class=Response)
 async def diff(
     runtime: Serving, caller: Reading, from_: Annotated[Number, Query(alias="from")], to: Number
-) -> ChangeList:
+) -> Response:
     """What lies between two revisions, leaf by leaf, secrets as `***`."""
-    before, after = await runtime.configure(lambda config: (config.tree(from_), config.tree(to)))
-    return ChangeList(changes=[ChangeItem(**msgspec.structs.asdict(each)) for each in differences(before, after)])
+    before, after = await runtime.configure(lambda config: config.differing(from_, to))
+    return Response(await to_thread(_changes_json, before, after), media_type="application/json")
 
 
 @router.post("/revisions/{revision}/rollback")
@@ -189,9 +202,13 @@ async def schema(caller: Reading) -> dict[str, Any]:
 @router.get("/audit")
 async def audit(runtime: Serving, caller: Reading, limit: Limit = 50, cursor: str | None = None) -> AuditList:
     """Who changed the configuration, and who tried in vain, the newest first."""
-    found = await runtime.configure(lambda config: config.audited(cursor, limit + 1))
+    found = await runtime.configure(lambda config: config.audit.list(cursor, limit + 1))
     items = [AuditItem(**msgspec.to_builtins(each)) for each in found[:limit]]
     return AuditList(items=items, next_cursor=items[-1].id if len(found) > limit else None)
+
+
+def _changes_json(before: Tree, after: Tree) -> bytes:
+    return b'{"changes":[' + b",".join(map(msgspec.json.encode, differences(before, after))) + b"]}"
 
 
 def author_of(runtime: Runtime, caller: Caller) -> Author:
@@ -211,15 +228,29 @@ def _newest(config: Config) -> tuple[int, dict[str, Any]]:
     return revision, config.tree(revision)
 
 
-class _Change(Struct, frozen=True):
-    tree: dict[str, Any]
-    parent: int
-    comment: str
+async def _document_of(request: Request, runtime: Runtime) -> Callable[[], Given]:
+    """The document of a request: a large one is read and checked by now, a small one once it is asked for."""
+    text, format = await request.body(), _format_of(request)
+    if len(text) <= LARGE_BYTES:
+        return partial(read_tree, text, format)
+    revision, secrets = await runtime.configure(lambda config: (config.newest().revision, config.secrets()))
+    tree = await runtime.readers.read(Task("check", format, secrets), text, partial(_gone, request))
+    return lambda: Vetted(tree, revision)
 
 
-async def _change_of(request: Request) -> _Change:
-    parent = _parent_of(request)
-    return _Change(read_tree(await request.body(), _format_of(request)), parent, _comment_of(request))
+async def _patch_of(request: Request, runtime: Runtime) -> Callable[[], Tree]:
+    """The patch of a request, as `_document_of`, but unchecked."""
+    text, format = await request.body(), _format_of(request)
+    if len(text) <= LARGE_BYTES:
+        return partial(read_tree, text, format)
+    tree = await runtime.readers.read(Task("read", format), text, partial(_gone, request))
+    return lambda: tree
+
+
+async def _gone(request: Request) -> None:
+    """Returns when the one who asks has left."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _write(runtime: Runtime, work: Callable[[Config], Proposal]) -> Written:

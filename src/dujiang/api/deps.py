@@ -52,7 +52,9 @@ def writing(permission: str, check: Callable[..., Caller]) -> Callable[..., Awai
         except Forbidden:
             caller, what = get_caller(request, runtime), f"{request.method} {request.url.path}"
             reason = f"{what[:200]} needs the permission {permission}"
-            await runtime.configure(lambda config: config.refuse(caller.key_id, request.method.lower(), reason))
+            await runtime.configure(
+                lambda config: config.audit.add(caller.key_id, request.method.lower(), "refused", reason)
+            )
             raise
 
     return check_writer

@@ -1,5 +1,6 @@
 """Names of the document as resources of their own: every write is a revision like any other."""
 
+from asyncio import to_thread
 from collections.abc import Callable
 from typing import Any
 
@@ -7,9 +8,12 @@ from fastapi import Request, Response
 
 from dujiang.api.config import author_of
 from dujiang.config.merge import merged
+from dujiang.config.problems import InvalidDocument
+from dujiang.config.state import MAX_ENTRY_BYTES
 from dujiang.config.tree import read_tree
 from dujiang.core.call import Caller
 from dujiang.core.errors import Conflict, InvalidRequest, NotFound
+from dujiang.core.problem import Problem
 from dujiang.runtime import Runtime
 
 Part = dict[str, Any]
@@ -17,7 +21,10 @@ Part = dict[str, Any]
 
 async def body_of(request: Request) -> Part:
     """The JSON object of a request. Raises `InvalidDocument`."""
-    return read_tree(await request.body(), "json")
+    text = await request.body()
+    if len(text) > MAX_ENTRY_BYTES:
+        raise InvalidDocument((Problem("", f"is larger than {MAX_ENTRY_BYTES} bytes"),))
+    return await to_thread(read_tree, text, "json")
 
 
 def named(body: Part) -> tuple[str, Part]:

@@ -78,7 +78,7 @@ async def health(runtime: Serving, is_detailed: Annotated[bool, Depends(may_see_
         }
         summary.config_revision = runtime.snapshot.revision
         summary.config_stale = runtime.config_trouble
-        summary.not_in_effect = list(runtime.not_in_effect)
+        summary.not_in_effect = list(runtime.snapshot.unheeded.paths)
     return summary
 
 

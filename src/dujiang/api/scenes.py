@@ -30,6 +30,7 @@ Writing = Annotated[Caller, Depends(writing("scenes:write", holding("scenes:writ
 Item = dict[str, Any]
 
 _SCENES = "scenes"
+_HISTORY_LIMIT = 200
 _OWN = frozenset({"description", "apps", "roles"})
 """What a scene has beside its versions and labels, which have addresses of their own."""
 
@@ -137,7 +138,8 @@ async def create_version(id: str, request: Request, response: Response, runtime:
     if "version" in version:
         raise Unprocessable("A version gets its number here.", param="version")
 
-    last = await runtime.configure(lambda config: config.last_version(id))
+    names = await runtime.configure(lambda config: config.history.names_ever(_SCENES, f"{id}@"))
+    last = max((int(name.rpartition("@")[2]) for name in names), default=0)
 
     def make(known: Item | None) -> Item:
         scene = _own(caller, id, known)
@@ -186,7 +188,7 @@ async def publish(id: str, body: Publication, response: Response, runtime: Servi
 async def history(id: str, runtime: Serving, caller: Reading) -> Item:
     """The labels as they were moved, the newest first, each with its revision."""
     await _seen(runtime, caller, id)
-    found = await runtime.configure(lambda config: config.history_of(_SCENES, id))
+    found = await runtime.configure(lambda config: config.history.held_by((_SCENES, id), _HISTORY_LIMIT))
     items = [
         {**msgspec.to_builtins(revision), "labels": scene.get("labels", {}) if scene is not None else None}
         for revision, scene in found

@@ -111,7 +111,7 @@ def history(
     """List the revisions, the newest first."""
     table = Table("revision", "made", "author", "comment", box=None)
     with _configuration(database_url, data_dir) as configuration:
-        for each in configuration.revisions(None, limit):
+        for each in configuration.history.list(None, limit):
             made = each.created_at.strftime("%Y-%m-%d %H:%M:%S")
             table.add_row(str(each.revision), made, each.author, Text(each.comment))
     _out.print(table)

@@ -53,12 +53,12 @@ def check_tree(tree: Tree, rules: Rules, before: Checked | None = None) -> Check
         return _converted(sound_part(part, Sections, problems))
 
     made = _read(tree, rules, before, convert)
-    suspects = made.document if before is None else _suspects(made, before)
+    suspect = made.document if before is None else suspects(made, before)
     for found in (
-        environment_problems(suspects, rules.environ),
-        upstream_problems(suspects, rules.known_kinds, rules.environ),
-        reference_problems(suspects, known_names(made.full, made.document)),
-        contradictions(suspects),
+        environment_problems(suspect, rules.environ),
+        upstream_problems(suspect, rules.known_kinds, rules.environ),
+        reference_problems(suspect, known_names(made.full)),
+        contradictions(suspect),
     ):
         problems.extend(found)
     problems.refuse_if_any()
@@ -126,13 +126,15 @@ def _converted_part(section: str, name: str, part: Any) -> Any:
     return getattr(msgspec.convert({section: {name: part}}, Sections, dec_hook=read_secret), section)[name]
 
 
-def _suspects(made: Checked, before: Checked) -> Sections:
-    """What has to be checked: all, unless the change lies within sections apart and no name went away."""
+def suspects(made: Checked, before: Checked) -> Document:
+    """What has to be looked at anew: all, unless the change lies within sections apart and no name went away. Of
+    sections with names only what changed is left then.
+    """
     now, known = made.document, before.document
-    is_apart = all(made.full.get(name) is before.full.get(name) for name in {*made.full, *before.full} - _APART)
-    if not is_apart or any(getattr(known, name).keys() - getattr(now, name).keys() for name in _APART):
+    moved = {name for name in {*made.full, *before.full} if made.full.get(name) is not before.full.get(name)}
+    if moved - _APART or any(not getattr(now, name).keys() >= getattr(known, name).keys() for name in moved):
         return now
-    changed = {name: _changed(getattr(now, name), getattr(known, name)) for name in _APART}
+    changed = {name: _changed(getattr(now, name), getattr(known, name)) for name in NAMED}
     return structs.replace(now, **changed)
 
 

@@ -58,6 +58,12 @@ def parts_of(section: str, name: str, part: Any) -> Iterator[tuple[Key, Any]]:
         yield (section, f"{name}@{version['version']}"), version
 
 
+def whole(key: Key) -> Key:
+    """The key of a scene for those of its versions; any other key itself."""
+    section, name = key
+    return (section, name.partition("@")[0]) if section == _SCENES else key
+
+
 def join(parts: Mapping[Key, Any]) -> Tree:
     """The document that `split` took apart."""
     tree: Tree = {}

@@ -93,6 +93,16 @@ class History:
             rows = connection.execute(_state_of(revision)).all()
         return {(row.section, row.name): row.digest for row in rows if row.digest is not None}
 
+    def changed(self, after: int, until: int) -> dict[Key, bytes | None]:
+        """What the revisions after one, up to another, left under the keys that they changed: None where they went."""
+        rows = (
+            select(changes.c.section, changes.c.name, changes.c.digest)
+            .where(changes.c.revision > after, changes.c.revision <= until)
+            .order_by(changes.c.revision, changes.c.position)
+        )
+        with self._database.read() as connection:
+            return {(row.section, row.name): row.digest for row in connection.execute(rows)}
+
     def parts(self, digests: Iterable[bytes]) -> dict[bytes, Any]:
         """What entries hold, by digest."""
         wanted = list(dict.fromkeys(digests))
@@ -122,6 +132,12 @@ class History:
         with self._database.read() as connection:
             return [(_revision(row), row.digest) for row in connection.execute(wanted)]
 
+    def held_by(self, key: Key, limit: int) -> list[tuple[Revision, Any]]:
+        """As `changes_of`, with what each digest stands for; None where the key went away."""
+        found = self.changes_of(key, limit)
+        parts = self.parts(digest for _, digest in found if digest is not None)
+        return [(revision, None if digest is None else parts[digest]) for revision, digest in found]
+
     def names_ever(self, section: str, start: str) -> list[str]:
         """Every name that ever was in a section and begins so."""
         wanted = select(changes.c.name).distinct()
@@ -141,12 +157,6 @@ class History:
             wanted = wanted.where(revisions.c.number < before)
         with self._database.read() as connection:
             return [_revision(row) for row in connection.execute(wanted)]
-
-
-def changes_between(before: Mapping[Key, bytes], after: Mapping[Key, Entry]) -> list[Change]:
-    """What leads from one state to another."""
-    put = [Change(key, entry) for key, entry in after.items() if before.get(key) != entry.digest]
-    return put + [Change(key, None) for key in before if key not in after]
 
 
 def _head(connection: Connection) -> int:

@@ -55,6 +55,9 @@ def open_configuration(
 
 def _surroundings(secrets: SecretStore, environ: Mapping[str, str]) -> Look:
     def look(sections: Sections) -> Findings:
+        if not sections.providers and not sections.alerts.url:
+            return Findings()
+
         def expanded(text: str) -> str:
             return expand(text, environ)
 
@@ -86,7 +89,7 @@ def begin(configuration: Configuration[None], given: Given | None) -> Document:
     """
     configuration.load()
     revision = configuration.newest().revision
-    is_untouched = revision == NO_REVISION or configuration.describe(revision).author == BUILT_IN
+    is_untouched = revision == NO_REVISION or configuration.history.describe(revision).author == BUILT_IN
     tree = read_tree(given.text, "auto") if given is not None else default_tree()
     if given is None:
         if is_untouched:

@@ -1,6 +1,6 @@
 """Whether what a document names exists in it."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, KeysView, Mapping
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, cast
 
@@ -17,23 +17,24 @@ from dujiang.scenes.settings import SceneSettings
 AUTO = "auto"
 ADMIN_APP = "admin"
 
+Names = KeysView[str] | frozenset[str]
+
 
 class Known(Struct, frozen=True):
     """The names that a document declares, entries with problems of their own included."""
 
-    providers: frozenset[str]
-    models: frozenset[str]
-    aliases: frozenset[str]
-    routes: frozenset[str]
-    scenes: frozenset[str]
-    apps: frozenset[str]
-    roles: frozenset[str]
+    providers: Names
+    models: Names
+    aliases: Names
+    routes: Names
+    scenes: Names
+    apps: Names
+    roles: Names
 
     def model_problem(self, name: str, *, path: str) -> Iterator[Problem]:
         """A problem unless `name` is a model or an alias."""
-        callable_names = self.models | self.aliases
-        if name not in callable_names:
-            yield Problem(path, f"there is no model `{name}`{nearest(name, callable_names)}")
+        if name not in self.models and name not in self.aliases:
+            yield Problem(path, f"there is no model `{name}`{nearest(name, self.models | self.aliases)}")
 
     def requested_problem(self, name: str, *, path: str) -> Iterator[Problem]:
         """A problem unless `name` is what a caller may ask for: a model, an alias, `auto` or `auto:ROUTE`."""
@@ -43,13 +44,12 @@ class Known(Struct, frozen=True):
             yield from self.model_problem(name, path=path)
 
 
-def known_names(tree: Mapping[str, Any], sections: Sections) -> Known:
-    """From the sound sections, and from the tree they were read from."""
+def known_names(tree: Mapping[str, Any]) -> Known:
+    """Those that a tree declares, which may be unsound."""
 
-    def names(section: str) -> frozenset[str]:
+    def names(section: str) -> Names:
         written = tree.get(section)
-        found = cast("dict[str, Any]", written) if isinstance(written, dict) else {}
-        return frozenset(getattr(sections, section)) | frozenset(found)
+        return cast("dict[str, Any]", written).keys() if isinstance(written, dict) else frozenset()
 
     return Known(**{field: names(field) for field in Known.__struct_fields__})
 

@@ -1,38 +1,32 @@
 """The configuration of one process: the revision it works by, how it changes it, and how it follows others' changes."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from typing import Any, Generic, Protocol, TypeVar
+from itertools import islice
+from typing import Generic, Protocol
 
-from msgspec import Struct, ValidationError, structs
+from msgspec import ValidationError, structs
 
-from dujiang.config.audit import Audit, AuditRow
+from dujiang.config.audit import Audit
 from dujiang.config.author import Author, require_no_grant, require_sections
-from dujiang.config.checked import Checked, Rules, check_tree, take_tree
-from dujiang.config.entries import NAMED, Key, Tree, entry_of, parts_of
-from dujiang.config.history import NO_REVISION, Change, History, Revision, StaleRevision
-from dujiang.config.merge import merged, sharing
+from dujiang.config.checked import Checked, Rules, check_tree, suspects, take_tree
+from dujiang.config.entries import NAMED, Key, Tree, join, whole
+from dujiang.config.history import NO_REVISION, History, StaleRevision
+from dujiang.config.merge import grafted, merged, sharing
 from dujiang.config.origins import Origins, require_privileges
-from dujiang.config.problems import Findings, InvalidDocument
-from dujiang.config.settings import AlertSettings, Document, Sections
+from dujiang.config.problems import MAX_PROBLEMS, Findings, InvalidDocument
+from dujiang.config.settings import Document, Sections
+from dujiang.config.state import Given, Live, Proposal, S, State, Vetted, changed_upstreams, changes_from, with_its_like
 from dujiang.config.unmask import Place, restored, sealed, secrets_of, shown_tree
-from dujiang.config.warnings import warnings
+from dujiang.config.warnings import warnings_of
 from dujiang.core.binding import Binding
 from dujiang.core.errors import AppError, Forbidden, Misconfigured, Unprocessable
-from dujiang.core.problem import Problem, at
+from dujiang.core.problem import Problem
 from dujiang.core.secret import Secret
-
-S = TypeVar("S")
-"""What a document is compiled into."""
 
 MAX_COMMENT_CHARACTERS = 1000
 _EDIT_TRIES = 10
 _FALLBACKS = 10
-_HISTORY_LIMIT = 200
-
-MAX_ENTRIES = 100_000
-MAX_ENTRY_BYTES = 1024 * 1024
-"""Changes one by one must not build what no single document may be."""
 
 
 class Secrets(Protocol):
@@ -58,34 +52,6 @@ class Compile(Protocol[S]):
     def __call__(self, document: Document, revision: int, before: S | None) -> S: ...
 
 
-class State(Struct, frozen=True):
-    """A revision in memory. `digests` has the entries that it consists of."""
-
-    revision: int
-    checked: Checked
-    digests: Mapping[Key, bytes]
-
-
-class Live(State, Generic[S], frozen=True):
-    """A revision at work."""
-
-    snapshot: S
-
-
-class Proposal(Struct, frozen=True):
-    """A document that may become the revision after `parent`, and what it would change.
-
-    Once it is applied, `revision` is the one that it became: `parent` itself where it changed nothing.
-    """
-
-    parent: int
-    checked: Checked
-    digests: Mapping[Key, bytes]
-    changes: tuple[Change, ...]
-    warnings: tuple[Problem, ...]
-    revision: int
-
-
 class Configuration(Generic[S]):
     """Not for several threads at once: whoever owns it lets one do its work after the other. Every method blocks."""
 
@@ -99,8 +65,8 @@ class Configuration(Generic[S]):
         look: Look,
         compile: Compile[S],
     ) -> None:
-        self._history = history
-        self._audit = audit
+        self.history = history
+        self.audit = audit
         self._rules = rules
         self._origins = origins
         self._secrets = secrets
@@ -122,15 +88,15 @@ class Configuration(Generic[S]):
 
     def newest(self) -> State:
         """The newest revision: the one at work, but where that cannot be used here."""
-        head = self._history.head()
+        head = self.history.head()
         if head != self.live.revision:
             with suppress(AppError):
                 self.follow()
         if head == self.live.revision:
             return self.live
         if self._unused is None or self._unused.revision != head:
-            checked = self._checked(head, self._history.tree(head))
-            self._unused = State(head, checked, self._history.digests(head))
+            checked = self._taken(head, self.history.tree(head))
+            self._unused = State(head, checked, self.history.digests(head))
         return self._unused
 
     def load(self) -> Live[S]:
@@ -139,73 +105,52 @@ class Configuration(Generic[S]):
         One that cannot be used here, the environment being what it is, leaves the one before it to serve, and `trouble`
         says why. Raises an `AppError` where none of the last `_FALLBACKS` can be used.
         """
-        head = self._history.head()
+        head = self.history.head()
         for revision in range(head, max(head - _FALLBACKS, NO_REVISION), -1):
             try:
-                return self._load(revision)
+                return self._compiled(revision, self.history.tree(revision), self.history.digests(revision))
             except AppError as error:
                 self.trouble = self.trouble or error.message
                 self._refused = head
-        return self._load(head)
-
-    def _load(self, revision: int) -> Live[S]:
-        self._live = self._taken(revision, self._history.tree(revision), self._history.digests(revision))
-        return self._live
+        return self._compiled(head, self.history.tree(head), self.history.digests(head))
 
     def follow(self) -> Live[S] | None:
         """Take up what another process made the newest revision, or a stored secret; None where nothing is new.
 
         Raises an `AppError` where it cannot be compiled: the one before stays at work, and that one is not tried again.
         """
-        revision = self._history.head()
-        live = self.live
-        if revision in {live.revision, self._refused}:
-            return self._renewed(live)
-        tree = sharing(self._history.tree(revision), live.checked.tree)
+        revision = self.history.head()
+        if revision in {self.live.revision, self._refused}:
+            return self._renewed(self.live)
         try:
-            self._live = self._taken(revision, tree, self._history.digests(revision))
+            live = self._compiled(revision, *self._advanced(self.live, revision))
         except AppError as error:
             self._refused = revision
             self.trouble = error.message
             raise
         self.trouble = None
-        return self._live
+        return live
 
-    def describe(self, revision: int) -> Revision:
-        """What a revision says of itself. Raises `NotFound`."""
-        return self._history.describe(revision)
-
-    def revisions(self, before: int | None, limit: int) -> list[Revision]:
-        """Revisions, the newest first, from the one before `before` on."""
-        return self._history.list(before, limit)
-
-    def history_of(self, section: str, name: str) -> list[tuple[Revision, Tree | None]]:
-        """The latest revisions that changed a name, the newest first, with what it held from then on: of a scene, all
-        but its versions.
-        """
-        found = self._history.changes_of((section, name), _HISTORY_LIMIT)
-        parts = self._history.parts(digest for _, digest in found if digest is not None)
-        return [(revision, None if digest is None else parts[digest]) for revision, digest in found]
-
-    def last_version(self, scene: str) -> int:
-        """The highest number that a version of a scene ever had, 0 where it never had any."""
-        names = self._history.names_ever("scenes", f"{scene}@")
-        return max((int(name.rpartition("@")[2]) for name in names), default=0)
-
-    def refuse(self, author: str, action: str, reason: str) -> None:
-        """Note that somebody tried to write who may not write at all."""
-        self._audit.add(author, action, "refused", reason)
-
-    def audited(self, before: str | None, limit: int) -> list[AuditRow]:
-        """Who changed what, and who tried in vain, the newest first, from the one before `before` on."""
-        return self._audit.list(before, limit)
+    def secrets(self) -> tuple[tuple[Place, str], ...]:
+        """What `***` stands for in the newest document."""
+        return tuple(secrets_of(self.newest().checked.tree))
 
     def tree(self, revision: int) -> Tree:
         """The document of a revision, without its secrets. Raises `NotFound`."""
         newest = self.newest()
-        return shown_tree(newest.checked.tree if revision == newest.revision else self._history.tree(revision))
+        return shown_tree(newest.checked.tree if revision == newest.revision else self.history.tree(revision))
 
-    def put(self, tree: Tree, parent: int, author: Author, comment: str = "") -> Proposal:
+    def differing(self, before: int, after: int) -> tuple[Tree, Tree]:
+        """The names of two revisions that differ, without their secrets. Raises `NotFound`."""
+        one, other = self._digests(before), self._digests(after)
+        changed = {whole(key) for key in {**one, **other} if one.get(key) != other.get(key)}
+        return self._shown_part(one, changed), self._shown_part(other, changed)
+
+    def note_refusal(self, author: Author, action: str, error: AppError) -> None:
+        """Leave a row in the audit of a document that was refused before it came here."""
+        self.audit.add(author.name, action, "refused", _reason(error))
+
+    def put(self, tree: Given, parent: int, author: Author, comment: str = "") -> Proposal:
         """Make a whole document the next revision, and work by it. As `apply`."""
         return self.apply(tree, parent, author, "put", comment)
 
@@ -218,8 +163,8 @@ class Configuration(Generic[S]):
         checked = self.newest().checked
         stand_ins = {name: checked.full[name] for name in patch if name not in checked.tree and name in checked.full}
         for name in patch:
-            stand_ins |= _with_its_like(name, checked.full)
-        base = {**stand_ins, **checked.tree}
+            stand_ins |= with_its_like(name, checked.full)
+        base = {**stand_ins, **checked.tree} if stand_ins.keys() - checked.tree.keys() else checked.tree
         return self.apply(merged(base, patch), parent, author, "patch", comment)
 
     def edit(self, section: str, name: str, make: Callable[[Tree | None], Tree | None], author: Author) -> Proposal:
@@ -234,46 +179,54 @@ class Configuration(Generic[S]):
             content = {key: part for key, part in known.items() if key != name}
             if made is not None:
                 content = {**known, name: made}
-            tree = {**checked.tree, **_with_its_like(section, checked.full), section: content}
+            tree = {**checked.tree, **with_its_like(section, checked.full), section: content}
             action = "delete" if made is None else "create" if name not in known else "change"
             try:
                 return self.apply(tree, newest.revision, author, action, f"{section}.{name}")
             except StaleRevision:
                 continue
-        raise StaleRevision(self._history.head())
+        raise StaleRevision(self.history.head())
 
     def roll_back(self, revision: int, parent: int | None, author: Author, comment: str = "") -> Proposal:
         """Make an earlier revision the next one; without `parent`, whatever is the newest. Raises `NotFound`, and as
         `apply`. What its providers may read and send was settled when it was made.
         """
-        tree = self._history.tree(revision)
+        tree = self.history.tree(revision)
         settled = take_tree(tree, self._rules)
-        shared = sharing(tree, self.newest().checked.tree)
+        newest = self.newest()
+        shared = sharing(tree, newest.checked.tree)
         said = comment or f"back to revision {revision}"
-        newest = self._history.head() if parent is None else parent
-        return self.apply(shared, newest, author, "rollback", said, settled=settled)
+        made_from = newest.revision if parent is None else parent
+        return self.apply(shared, made_from, author, "rollback", said, settled=settled)
 
-    def propose(self, tree: Tree, author: Author, settled: Checked | None = None) -> Proposal:
-        """What a document would change. Changes nothing.
+    def judge(self, tree: Given, author: Author) -> Proposal:
+        """As `propose`, with doubts of the whole document."""
+        proposal = self.propose(tree, author)
+        document = proposal.checked.document
+        doubts = dict.fromkeys((*proposal.warnings, *self._doubts(document, document)))
+        return structs.replace(proposal, warnings=tuple(islice(doubts, MAX_PROBLEMS)))
+
+    def propose(self, tree: Given, author: Author, settled: Checked | None = None) -> Proposal:
+        """What a document would change, with doubts of what it changes. Changes nothing.
 
         Raises `InvalidDocument` with all that is wrong, `Forbidden` for what its author may not write.
         """
         newest = self.newest()
         before = newest.checked
-        checked = check_tree(sharing(restored(tree, before.tree), before.tree), self._rules, before)
+        checked = self._checked(tree, newest)
         require_sections(author, before, checked)
         require_no_grant(author, before, checked)
         require_privileges(author, before, checked)
         if not author.is_operator:
             _refuse(tuple(self._origins.problems(settled or before, checked)))
-        found = self._look(_changed_upstreams(before.document, checked.document))
+        found = self._look(changed_upstreams(before.document, checked.document))
         _refuse(found.problems)
-        digests, changes = self._changes(newest, checked)
-        doubts = (*warnings(checked.document, self._rules.environ or {}), *found.warnings)
+        digests, changes = changes_from(newest, checked)
+        doubts = (*found.warnings, *self._doubts(suspects(checked, before), checked.document))
         return Proposal(newest.revision, checked, digests, changes, doubts, newest.revision)
 
     def apply(
-        self, tree: Tree, parent: int, author: Author, action: str, comment: str, settled: Checked | None = None
+        self, tree: Given, parent: int, author: Author, action: str, comment: str, settled: Checked | None = None
     ) -> Proposal:
         """Check, compile and store a document as the revision after `parent`, and work by it: all of that or nothing.
 
@@ -286,18 +239,20 @@ class Configuration(Generic[S]):
             proposal = self._sealed(self.propose(tree, author, settled), author)
             return self._applied(proposal, author, action, comment) if proposal.changes else proposal
         except (Forbidden, Unprocessable) as error:
-            self._audit.add(author.name, action, "refused", _reason(error))
+            self.note_refusal(author, action, error)
             raise
 
-    def _applied(self, proposal: Proposal, author: Author, action: str, comment: str) -> Proposal:
-        revision = proposal.parent + 1
-        snapshot = self._compile(proposal.checked.document, revision, self.live.snapshot)
-        said = comment[:MAX_COMMENT_CHARACTERS]
-        self._history.append(proposal.parent, proposal.changes, author.name, said)
-        self._live = Live(revision, proposal.checked, proposal.digests, snapshot)
-        self.trouble = None
-        self._audit.add(author.name, action, "applied", f"revision {revision}")
-        return structs.replace(proposal, revision=revision)
+    def compiled(self, proposal: Proposal) -> S:
+        """What calls would be served from. Raises an `AppError` where that cannot be."""
+        return self._compile(proposal.checked.document, proposal.parent + 1, self.live.snapshot)
+
+    def _checked(self, given: Given, newest: State) -> Checked:
+        before = newest.checked
+        if isinstance(given, Vetted) and given.revision == newest.revision:
+            return take_tree(sharing(given.tree, before.tree), self._rules, before)
+        tree = given.tree if isinstance(given, Vetted) else given
+        whole = restored(tree, dict(secrets_of(before.tree)))
+        return check_tree(sharing(whole, before.tree), self._rules, before)
 
     def _sealed(self, proposal: Proposal, author: Author) -> Proposal:
         """The proposal with references in the place of literal secrets, which are stored now."""
@@ -311,9 +266,19 @@ class Configuration(Generic[S]):
         tree = sealed(proposal.checked.tree, seal)
         if dict(secrets_of(tree)) == dict(secrets_of(proposal.checked.tree)):
             return proposal
-        checked = take_tree(tree, self._rules, proposal.checked)
-        digests, changes = self._changes(self.newest(), checked)
+        newest = self.newest()
+        checked = take_tree(sharing(tree, newest.checked.tree), self._rules, newest.checked)
+        digests, changes = changes_from(newest, checked)
         return structs.replace(proposal, checked=checked, digests=digests, changes=changes)
+
+    def _applied(self, proposal: Proposal, author: Author, action: str, comment: str) -> Proposal:
+        revision, snapshot = proposal.parent + 1, self.compiled(proposal)
+        said = comment[:MAX_COMMENT_CHARACTERS]
+        self.history.append(proposal.parent, proposal.changes, author.name, said)
+        self._live = Live(revision, proposal.checked, proposal.digests, snapshot)
+        self.trouble = None
+        self.audit.add(author.name, action, "applied", f"revision {revision}")
+        return structs.replace(proposal, revision=revision)
 
     def _renewed(self, live: Live[S]) -> Live[S] | None:
         """The same revision with other secrets, None where they are the same."""
@@ -324,70 +289,44 @@ class Configuration(Generic[S]):
         self._live = structs.replace(live, snapshot=self._compile(live.checked.document, live.revision, live.snapshot))
         return self._live
 
-    def _taken(self, revision: int, tree: Tree, digests: Mapping[Key, bytes]) -> Live[S]:
-        self._secrets_mark = self._secrets.mark()
-        checked = self._checked(revision, tree)
-        snapshot = self._compile(checked.document, revision, self._live.snapshot if self._live else None)
-        return Live(revision, checked, digests, snapshot)
+    def _advanced(self, live: Live[S], revision: int) -> tuple[Tree, dict[Key, bytes]]:
+        """The document of a later revision, of which only that is read which changed."""
+        made = self.history.changed(live.revision, revision)
+        digests = {key: digest for key, digest in {**live.digests, **made}.items() if digest is not None}
+        names = {whole(key) for key in made}
+        wanted = {key: digest for key, digest in digests.items() if key in names or whole(key) in names}
+        parts = self.history.parts(wanted.values())
+        fresh = join({key: parts[digest] for key, digest in wanted.items()})
+        return grafted(live.checked.tree, fresh, names), digests
 
-    def _checked(self, revision: int, tree: Tree) -> Checked:
+    def _compiled(self, revision: int, tree: Tree, digests: dict[Key, bytes]) -> Live[S]:
+        self._secrets_mark = self._secrets.mark()
+        checked = self._taken(revision, tree)
+        snapshot = self._compile(checked.document, revision, self._live.snapshot if self._live else None)
+        self._live = Live(revision, checked, digests, snapshot)
+        return self._live
+
+    def _taken(self, revision: int, tree: Tree) -> Checked:
         """A stored document, read again. Raises `Misconfigured` for one that another release has stored."""
         try:
             return take_tree(tree, self._rules, self._live.checked if self._live else None)
         except ValidationError as error:
             raise Misconfigured(f"Revision {revision} of the configuration is not for this release: {error}.") from None
 
-    def _changes(self, newest: State, checked: Checked) -> tuple[dict[Key, bytes], tuple[Change, ...]]:
-        """The entries of a document by digest, and how they differ from those at work."""
-        digests: dict[Key, bytes] = {}
-        put: list[Change] = []
-        for key, part, is_kept in _compared(checked.tree, newest.checked.tree):
-            if is_kept and key in newest.digests:
-                digests[key] = newest.digests[key]
-                continue
-            entry = entry_of(part)
-            digests[key] = entry.digest
-            if newest.digests.get(key) != entry.digest:
-                put.append(Change(key, entry))
-        _refuse(tuple(_excess(digests, put)))
-        return digests, (*put, *(Change(key, None) for key in newest.digests if key not in digests))
+    def _digests(self, revision: int) -> Mapping[Key, bytes]:
+        return self.live.digests if revision == self.live.revision else self.history.digests(revision)
 
+    def _shown_part(self, digests: Mapping[Key, bytes], wanted: Collection[Key]) -> Tree:
+        """The wanted names of a revision; sections stay, so that an absent name is not taken for an absent section."""
+        kept = {
+            key: digest for key, digest in digests.items() if whole(key) in wanted or (key[0] in NAMED and not key[1])
+        }
+        parts = self.history.parts(kept.values())
+        return shown_tree(join({key: parts[digest] for key, digest in kept.items()}))
 
-def _changed_upstreams(before: Sections, after: Sections) -> Sections:
-    """The providers and alerts that are not as they were."""
-    known = before.providers
-    changed = {name: provider for name, provider in after.providers.items() if known.get(name) is not provider}
-    return Sections(providers=changed, alerts=after.alerts if after.alerts is not before.alerts else AlertSettings())
-
-
-def _with_its_like(section: str, full: Tree) -> Tree:
-    """What a document has to hold beside a section, so that the default document does not stand in for it: models and
-    providers come together.
-    """
-    pair = ("providers", "models")
-    return {name: full[name] for name in pair if name in full} if section in pair else {}
-
-
-def _compared(tree: Tree, known: Tree) -> Iterator[tuple[Key, Any, bool]]:
-    """Every part of a document by key, and whether it is the known document's own."""
-    for section, content in tree.items():
-        before = known.get(section)
-        if section not in NAMED:
-            yield (section, ""), content, content is before
-            continue
-        yield (section, ""), {}, before is not None
-        for name, part in content.items():
-            is_kept = before is not None and before.get(name) is part
-            yield from ((key, each, is_kept) for key, each in parts_of(section, name, part))
-
-
-def _excess(digests: Mapping[Key, bytes], put: Sequence[Change]) -> Iterator[Problem]:
-    if len(digests) > MAX_ENTRIES:
-        yield Problem("", f"has more than {MAX_ENTRIES} names")
-    for change in put:
-        if change.entry is not None and len(change.entry.text) > MAX_ENTRY_BYTES:
-            section, name = change.key
-            yield Problem(at(section, name) if name else section, f"is larger than {MAX_ENTRY_BYTES} bytes")
+    def _doubts(self, suspect: Document, document: Document) -> tuple[Problem, ...]:
+        """The first of them: nobody reads thousands."""
+        return tuple(islice(warnings_of(suspect, document, self._rules.environ or {}), MAX_PROBLEMS))
 
 
 def _refuse(problems: tuple[Problem, ...]) -> None:

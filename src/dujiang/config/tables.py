@@ -34,6 +34,7 @@ changes = Table(
     Column("position", Integer, nullable=False),
     Column("digest", LargeBinary(DIGEST_BYTES)),
     Index("ix_config_changes_revision", "revision"),
+    Index("ix_config_changes_position", "position"),
 )
 """What a revision put under a key; no digest where it took the key away. A revision holds the last change of each key
 up to itself. `position` orders the keys of a section by when they came."""

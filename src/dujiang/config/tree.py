@@ -1,6 +1,7 @@
 """From the bytes of a document to a tree of plain values, within limits."""
 
 import json
+from math import isfinite
 from pathlib import PurePath
 from typing import Any, Literal, NoReturn, cast
 
@@ -97,6 +98,8 @@ def _walk(tree: Any, problems: Problems) -> None:
             pending += ((item, (place, n), depth + 1) for n, item in enumerate(cast("list[Any]", value)))
         elif isinstance(value, str):
             _check_text(value, place, problems)
+        elif isinstance(value, float) and not isfinite(value):
+            problems.add(path_of(place), "expected a finite number")
 
 
 def _check_text(text: str, place: Place, problems: Problems) -> None:

@@ -1,6 +1,6 @@
 """Secrets on their way out of a document and back into it: `***` put back means unchanged, a literal is sealed."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 from msgspec import Struct
@@ -25,9 +25,8 @@ def shown_tree(tree: Tree) -> Tree:
     return replaced(tree, lambda _, text: shown(Secret(text)))
 
 
-def restored(tree: Tree, before: Tree) -> Tree:
-    """The tree with what `***` stood for in the one before, where the same place has it."""
-    known = dict(secrets_of(before))
+def restored(tree: Tree, known: Mapping[Place, str]) -> Tree:
+    """The tree with the known secrets that `***` stands for, where the same place has one."""
 
     def restore(place: Place, text: str) -> str:
         secret = known.get(place)

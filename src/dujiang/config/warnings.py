@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 
 from dujiang.config.references import ADMIN_APP, AUTO
 from dujiang.config.scalars import nearest
-from dujiang.config.settings import Document
+from dujiang.config.settings import Document, Sections
 from dujiang.config.upstreams import is_configured
 from dujiang.core.problem import Problem, at
 from dujiang.identity.settings import RoleSettings
@@ -17,29 +17,33 @@ _ALMOST_A_PLACE = re.compile(r"\{\{\s+\w+\s*\}\}|\{\{\w+\s+\}\}")
 
 def warnings(document: Document, environ: Mapping[str, str]) -> tuple[Problem, ...]:
     """Doubts about what the document itself declares; `environ` tells which credentials are there."""
+    return tuple(warnings_of(document, document, environ))
+
+
+def warnings_of(suspects: Sections, document: Document, environ: Mapping[str, str]) -> Iterator[Problem]:
+    """Doubts about a part of a document."""
     declared = document.declared
-    found: list[Problem] = []
-    if "providers" in declared:
-        found += _of_providers(document)
-    if "models" in declared:
-        found += _of_models(document, environ)
+    if "providers" in declared and suspects.providers:
+        yield from _of_providers(suspects, document)
+    if "models" in declared and suspects.models:
+        yield from _of_models(suspects, document, environ)
     if "scenes" in declared:
-        found += _of_scenes(document)
-    if "roles" in declared:
-        found += _of_roles(document)
-    return tuple(found)
+        yield from _of_scenes(suspects, document)
+    if "roles" in declared and suspects.roles:
+        yield from _of_roles(suspects, document)
 
 
-def _of_providers(document: Document) -> Iterator[Problem]:
+def _of_providers(suspects: Sections, document: Document) -> Iterator[Problem]:
     used = {target.provider for model in document.models.values() for target in model.targets}
-    for name in document.providers.keys() - used:
+    for name in suspects.providers.keys() - used:
         yield Problem(at("providers", name), "no model has a target there")
 
 
-def _of_models(document: Document, environ: Mapping[str, str]) -> Iterator[Problem]:
-    configured = {name for name, provider in document.providers.items() if is_configured(provider, environ)}
+def _of_models(suspects: Sections, document: Document, environ: Mapping[str, str]) -> Iterator[Problem]:
+    named = {target.provider for model in suspects.models.values() for target in model.targets}
+    configured = {name for name in named if is_configured(document.providers[name], environ)}
     currencies = {document.money.currency, *document.money.rates}
-    for name, model in document.models.items():
+    for name, model in suspects.models.items():
         path = at("models", name)
         if model.price is None:
             yield Problem(path, "has no price: what it costs is unknown")
@@ -54,9 +58,9 @@ def _of_models(document: Document, environ: Mapping[str, str]) -> Iterator[Probl
             yield Problem(path, f"cannot be called: no credential is set for {where}")
 
 
-def _of_scenes(document: Document) -> Iterator[Problem]:
+def _of_scenes(suspects: Sections, document: Document) -> Iterator[Problem]:
     apps = document.apps.keys() | {ADMIN_APP}
-    for name, scene in document.scenes.items():
+    for name, scene in suspects.scenes.items():
         for n, pattern in enumerate(scene.apps):
             if not pattern.endswith("*") and pattern not in apps:
                 path = at(at("scenes", name) + ".apps", n)
@@ -76,10 +80,10 @@ def _of_version(version: VersionSettings) -> Iterator[Problem]:
         yield Problem("", "`{{ name }}` with spaces is plain text: write `{{name}}`")
 
 
-def _of_roles(document: Document) -> Iterator[Problem]:
+def _of_roles(suspects: Sections, document: Document) -> Iterator[Problem]:
     if "admin" not in document.roles:
         yield Problem("roles", "there is no role `admin`: the administrator's key may do nothing")
-    for name, role in document.roles.items():
+    for name, role in suspects.roles.items():
         path = at("roles", name)
         if not role.permissions:
             yield Problem(f"{path}.permissions", "permits nothing")

@@ -4,6 +4,7 @@ import importlib.resources
 import tomllib
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import cache
 from typing import Annotated
 
 import msgspec
@@ -77,8 +78,9 @@ def compile_catalogue(file: CatalogueFile) -> Catalogue:
     return catalogue
 
 
+@cache
 def bundled_catalogue() -> Catalogue:
-    """The catalogue that comes along. Takes milliseconds: read it once, not per call."""
+    """The catalogue that comes along."""
     return compile_catalogue(
         read_catalogue(importlib.resources.files("dujiang.records").joinpath("prices.toml").read_text("utf-8"))
     )

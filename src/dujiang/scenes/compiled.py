@@ -98,9 +98,10 @@ class Scene(Struct, frozen=True):
 
 
 class Scenes(Struct, frozen=True):
-    """Every scene of a snapshot."""
+    """Every scene of a snapshot, and the settings that they were made of."""
 
     by_id: dict[str, Scene]
+    made_of: Mapping[str, SceneSettings]
 
     def choose(self, choice: SceneChoice, call: Call) -> Version:
         """The version for a call. Who may not use a scene learns no more of it than that.
@@ -131,17 +132,12 @@ def user_of(call: Call) -> str:
     return user.user_id or user.conversation_id or call.request_id
 
 
-def compile_scenes(scenes: Mapping[str, SceneSettings]) -> Scenes:
-    return Scenes({id: compile_scene(id, scene) for id, scene in scenes.items()})
-
-
-def recompile_scenes(scenes: Mapping[str, SceneSettings], known: Mapping[str, SceneSettings], before: Scenes) -> Scenes:
-    """As `compile_scenes`, but the scenes that are the very ones among the `known`, of which `before` was compiled,
-    are taken over from it.
-    """
-    return Scenes(
-        {id: before.by_id[id] if known.get(id) is scene else compile_scene(id, scene) for id, scene in scenes.items()}
-    )
+def compile_scenes(scenes: Mapping[str, SceneSettings], before: Scenes | None = None) -> Scenes:
+    """Scenes whose settings are those of `before` are taken over."""
+    known: Mapping[str, SceneSettings] = before.made_of if before is not None else {}
+    kept = before.by_id if before is not None else {}
+    made = {id: kept[id] if known.get(id) is scene else compile_scene(id, scene) for id, scene in scenes.items()}
+    return Scenes(made, scenes)
 
 
 def compile_scene(id: str, scene: SceneSettings) -> Scene:

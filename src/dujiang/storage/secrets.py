@@ -68,8 +68,9 @@ class SecretStore:
     def seal(self, value: Secret, binding: Binding, by: str = "document") -> str:
         """Stores a literal secret of a document, and returns the reference that the document holds instead.
 
-        The same value for the same binding has the same reference, as long as the key is the same. Raises
-        `InvalidRequest` for a value that cannot be used.
+        The same value for the same binding has the same reference, as long as the key is the same. What is sealed
+        stays: every revision is kept, and any of them may become the newest again. Raises `InvalidRequest` for a value
+        that cannot be used.
         """
         text = msgspec.json.encode((binding.kind, binding.origin, value.reveal()))
         name = SEALED + self._keychain.current.name_of(text)

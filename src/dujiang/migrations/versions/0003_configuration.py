@@ -32,6 +32,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("section", "name", "revision", name="pk_config_changes"),
     )
     op.create_index("ix_config_changes_revision", "config_changes", ["revision"])
+    op.create_index("ix_config_changes_position", "config_changes", ["position"])
     op.create_table(
         "config_audit",
         sa.Column("id", sa.String(36), nullable=False),
