@@ -54,10 +54,11 @@ class Reading:
         timer.start()
         try:
             with process:
-                assert process.stdin is not None  # noqa: S101 a pipe
-                assert process.stdout is not None  # noqa: S101 a pipe
-                self._tell(process.stdin)
-                return joined(self._answered(process.stdout))
+                given, answer = process.stdin, process.stdout
+                if given is None or answer is None:
+                    raise RuntimeError("a reader without pipes")
+                self._tell(given)
+                return joined(self._answered(answer))
         finally:
             timer.cancel()
             self.stop("is not wanted any more")
