@@ -48,6 +48,7 @@ class Outcome:
     revisions: int
     calls: int
     violations: list[str]
+    rows: list[Row]
     alone_ms: list[float] = field(default_factory=list[float])
     meanwhile_ms: list[float] = field(default_factory=list[float])
 
@@ -91,8 +92,8 @@ def reloading(gateway: Gateway, *, seconds: float, every_s: float, rate: int = 6
     caller.join()
     settle(gateway)
     rows = [gateway.ask(f"/api/v1/records/{row['id']}").json for row in exported(gateway, "turn-")]
-    violations = [*_failures(load.heard), *_mixtures(rows), *_missing(load.heard, rows)]
-    return Outcome(turn - 1, len(load.heard), violations, alone, meanwhile)
+    violations = [*_failures(load.heard), *mixtures(rows), *_missing(load.heard, rows)]
+    return Outcome(turn - 1, len(load.heard), violations, rows, alone, meanwhile)
 
 
 def _failures(heard: Sequence[Heard]) -> Iterator[str]:
@@ -106,7 +107,8 @@ def _missing(heard: Sequence[Heard], rows: Sequence[Row]) -> Iterator[str]:
     yield from (f"{call.request_id} has no record" for call in heard if call.request_id not in known)
 
 
-def _mixtures(rows: Sequence[Row]) -> Iterator[str]:
+def mixtures(rows: Sequence[Row]) -> Iterator[str]:
+    """What in records another revision than their own explains."""
     for row in rows:
         turn = row["config_revision"]
         expected = {

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gateway import serving
-from reload_rounds import first_document, reloading, turning
+from reload_rounds import first_document, mixtures, reloading, turning
 from scripted import environ
 
 from dujiang.config.author import operator
@@ -36,6 +36,8 @@ def test_no_call_fails_and_none_sees_two_revisions(emulator: Emulator, tmp_path:
         assert outcome.violations == []
         assert outcome.revisions >= 5
         assert outcome.calls > 100
+    row = outcome.rows[0]
+    assert len(list(mixtures([{**row, "config_revision": row["config_revision"] + 1}]))) == 5
 
 
 @contextmanager
