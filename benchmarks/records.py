@@ -26,8 +26,7 @@ from benchmarks.report import machine
 from dujiang.records.moments import DAY_MS, iso
 from dujiang.records.query import RecordQuery, Scope, parse_query
 from dujiang.records.record import Record
-from dujiang.records.search import Page
-from dujiang.records.service import SqliteRecords
+from dujiang.records.service import Page, SqliteRecords
 from dujiang.records.sink import SqliteSink
 from dujiang.records.stats_query import parse_stats
 

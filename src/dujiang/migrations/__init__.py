@@ -16,18 +16,18 @@ def upgrade(database: Database) -> None:
     """Brings the schema to the newest revision: all of it or, on any failure, nothing.
 
     Processes that do it at once wait for each other. Raises `Misconfigured` when a newer release wrote the database, or
-    when the file belongs to another program.
+    when the database belongs to another program.
     """
     from alembic import command  # half a second that only a migration pays
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", SCRIPTS)
-    with database.write() as connection:
+    with database.migrate() as connection:
         version = schema_version(connection)
         refuse_newer(version, database.label)
         if version is None and inspect(connection).get_table_names():
-            raise Misconfigured(f"The database {database.label} holds another program's tables: choose another file.")
+            raise Misconfigured(f"The database {database.label} holds another program's tables: choose another one.")
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 

@@ -56,10 +56,23 @@ class Sums(Struct):
         )
 
 
+ByKey = dict[tuple[Any, ...], Sums]
+
+
 def add_to_sums(connection: Connection, fresh: Iterable[tuple[bytes, Record]]) -> None:
-    """Adds records of one day, by id, to the day's sums. Raises `ValueError` or `OverflowError` for no finite time."""
-    by_hour: dict[tuple[Any, ...], Sums] = {}
-    by_user: dict[tuple[Any, ...], Sums] = {}
+    """Adds records of one day, by id, to the day's sums. Raises as `summed` does."""
+    by_hour, by_user = summed(fresh)
+    connection.executemany(_ADD_ROLLUP, _rows(by_hour))
+    connection.executemany(_ADD_USER, _rows(by_user))
+
+
+def summed(fresh: Iterable[tuple[bytes, Record]]) -> tuple[ByKey, ByKey]:
+    """What records of one day, by id, add to `rollups` and to `users`, each by its table's primary key.
+
+    Raises `ValueError` or `OverflowError` for no finite time.
+    """
+    by_hour: ByKey = {}
+    by_user: ByKey = {}
     for id, record in fresh:
         sums = _sums_of(record)
         currency = (record.currency or "") if record.cost_micros is not None else ""
@@ -74,10 +87,7 @@ def add_to_sums(connection: Connection, fresh: Iterable[tuple[bytes, Record]]) -
         )
         by_hour.setdefault((id_ms(id) % DAY_MS // HOUR_MS, *rest), Sums()).add(sums)
         by_user.setdefault((record.user_id or "", record.app, currency), Sums()).add(sums)
-    connection.executemany(_ADD_ROLLUP, _rows(by_hour))
-    connection.executemany(_ADD_ROLLUP, _rows(_by_day(by_hour)))
-    connection.executemany(_ADD_ROLLUP, _rows(_by_plain_day(by_hour)))
-    connection.executemany(_ADD_USER, _rows(by_user))
+    return by_hour | _by_day(by_hour) | _by_plain_day(by_hour), by_user
 
 
 def _sums_of(record: Record) -> Sums:

@@ -106,18 +106,20 @@ class SqliteSink:
         with self._calls.writing(day) as connection:
             fresh = [row for row in records.items() if connection.execute(_FIND, row[:1]).fetchone() is None]
             if fresh:
-                connection.executemany(_INSERT_CALL, [_call_row(id, record) for id, record in fresh])
-                connection.executemany(_INSERT_ATTEMPT, _attempt_rows(fresh))
+                connection.executemany(_INSERT_CALL, [call_row(id, record) for id, record in fresh])
+                connection.executemany(_INSERT_ATTEMPT, attempt_rows(fresh))
                 add_to_sums(connection, fresh)
         return len(fresh)
 
 
-def _call_row(id: bytes, record: Record) -> tuple[Any, ...]:
+def call_row(id: bytes, record: Record) -> tuple[Any, ...]:
+    """The values of the columns of `calls`."""
     fields = msgspec.structs.astuple(record)
     return (id, *fields[1:-2], len(record.attempts))
 
 
-def _attempt_rows(fresh: Fresh) -> list[tuple[Any, ...]]:
+def attempt_rows(fresh: Fresh) -> list[tuple[Any, ...]]:
+    """The values of the columns of `attempts`, of all records."""
     return [
         (
             id,

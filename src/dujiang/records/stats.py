@@ -1,5 +1,9 @@
 """What calls came to, in groups: read from each day's sums, and from the calls themselves where no sums answer."""
 
+from collections.abc import Sequence
+from datetime import date
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from dujiang.core.errors import InvalidRequest
@@ -12,6 +16,7 @@ from dujiang.records.reading import Clock, run
 from dujiang.records.rollups import Sums
 from dujiang.records.stats_query import TIMES, StatsQuery
 from dujiang.records.stats_sql import sum_statements, sums_of
+from dujiang.records.tables import compiled
 
 MAX_GROUPS = 10_000
 
@@ -28,19 +33,37 @@ class Stats:
         Raises `InvalidRequest` where only the calls themselves could tell and the range is more than 24 hours, or where
         there are more than `MAX_GROUPS` groups.
         """
-        names = [group for group in query.group_by if group not in TIMES]
-        found: dict[tuple[Any, ...], dict[str, Sums]] = {}
-        for day, statement in sum_statements(query, scope, self._days.days(), now_ms):
-            times: dict[str, str | None] = {"day": day.isoformat()}
-            for hour, currency, *rest in run(self._days, day, statement, clock):
-                times["hour"] = iso(start_of(day) + hour * HOUR_MS)
-                own = times | {name: value or None for name, value in zip(names, rest, strict=False)}
-                key = tuple(own[group] for group in query.group_by)
-                found.setdefault(key, {}).setdefault(currency, Sums()).add(sums_of(rest[len(names) :]))
-            if len(found) > MAX_GROUPS:
-                raise InvalidRequest(f"There are more than {MAX_GROUPS} groups: narrow the range.", param="group_by")
-        keys = sorted(found, key=lambda key: [part or "" for part in key])
-        return [_item(query, key, found[key]) for key in keys]
+        groups = Groups(query)
+        for statement, pairs in groupby(sum_statements(query, scope, self._days.days(), now_ms), itemgetter(1)):
+            sql = compiled(statement)
+            for day, _ in pairs:
+                for hour, currency, *rest in run(self._days, day, sql, clock):
+                    groups.add(day, hour, currency, rest[: groups.width], sums_of(rest[groups.width :]))
+        return groups.items()
+
+
+class Groups:
+    """The sums of a question, as they are found."""
+
+    def __init__(self, query: StatsQuery) -> None:
+        self._query = query
+        self._names = [group for group in query.group_by if group not in TIMES]
+        self._found: dict[tuple[Any, ...], dict[str, Sums]] = {}
+        self.width = len(self._names)
+        """How many of the groups are no times: what a row of sums has of them."""
+
+    def add(self, day: date, hour: int, currency: str, values: Sequence[str], sums: Sums) -> None:
+        """Raises `InvalidRequest` where there are too many groups."""
+        own = {name: value or None for name, value in zip(self._names, values, strict=True)}
+        own |= {"day": day.isoformat(), "hour": iso(start_of(day) + hour * HOUR_MS)}
+        key = tuple(own[group] for group in self._query.group_by)
+        self._found.setdefault(key, {}).setdefault(currency, Sums()).add(sums)
+        if len(self._found) > MAX_GROUPS:
+            raise InvalidRequest(f"There are more than {MAX_GROUPS} groups: narrow the range.", param="group_by")
+
+    def items(self) -> Items:
+        keys = sorted(self._found, key=lambda key: [part or "" for part in key])
+        return [_item(self._query, key, self._found[key]) for key in keys]
 
 
 def _item(query: StatsQuery, key: tuple[Any, ...], by_currency: dict[str, Sums]) -> Item:

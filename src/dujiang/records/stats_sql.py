@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import ColumnElement, Table, case, func, literal, select
+from sqlalchemy import ColumnElement, Numeric, Select, Table, case, cast, func, literal, select
 
 from dujiang.core.errors import InvalidRequest
 from dujiang.records.filters import conditions
@@ -15,7 +15,7 @@ from dujiang.records.moments import DAY_MS, HOUR_MS, start_of
 from dujiang.records.query import NARROW_MS, Scope
 from dujiang.records.rollups import FAILED, MOST, Sums
 from dujiang.records.stats_query import TIMES, StatsQuery
-from dujiang.records.tables import HISTOGRAMS, PLAIN_DAY, SUMS, WHOLE_DAY, Sql, calls, compiled, rollups, users
+from dujiang.records.tables import HISTOGRAMS, PLAIN_DAY, SUMS, WHOLE_DAY, calls, rollups, users
 
 # Times are rounded outward, so that 24 hours may have become 25.
 _NARROW_MS = NARROW_MS + HOUR_MS
@@ -32,13 +32,15 @@ class _Span(Struct, frozen=True):
     is_whole: bool
 
 
-def sum_statements(query: StatsQuery, scope: Scope, days: Sequence[date], now_ms: int) -> Iterator[tuple[date, Sql]]:
+def sum_statements(
+    query: StatsQuery, scope: Scope, days: Sequence[date], now_ms: int
+) -> Iterator[tuple[date, Select[Any]]]:
     """What to run on which day. The rows: hour, currency, one value per group that is no time, sums, histograms.
 
     Raises `InvalidRequest` where only the calls themselves could tell and the range is more than 24 hours.
     """
     from_ms, to_ms = query.filters.from_ms or 0, query.filters.to_ms or 0
-    of_sums: dict[_Span, Sql] = {}
+    of_sums: dict[_Span, Select[Any]] = {}
     for day in days:
         span = _span_of(day, from_ms, to_ms, now_ms)
         if span is None:
@@ -100,7 +102,7 @@ def _group_columns(query: StatsQuery) -> list[str]:
     return [_COLUMNS.get(group, group) for group in query.group_by if group not in TIMES]
 
 
-def _on_sums(table: Table, span: _Span, query: StatsQuery, scope: Scope) -> Sql:
+def _on_sums(table: Table, span: _Span, query: StatsQuery, scope: Scope) -> Select[Any]:
     groups = [table.c[name] for name in _group_columns(query)]
     hour: ColumnElement[int] = table.c.hour if "hour" in query.group_by else literal(0)
     wanted = [table.c[name] == value for name in _FILTERS if (value := getattr(query.filters, name)) is not None]
@@ -114,10 +116,10 @@ def _on_sums(table: Table, span: _Span, query: StatsQuery, scope: Scope) -> Sql:
     sums = [func.sum(table.c[name]) for name in SUMS]
     histograms = [func.merged_histograms(table.c[name]) for name in HISTOGRAMS]
     key = [hour, table.c.currency, *groups]
-    return compiled(select(*key, *sums, *histograms).where(*wanted).group_by(*key))
+    return select(*key, *sums, *histograms).where(*wanted).group_by(*key)
 
 
-def _on_calls(day: date, span: _Span, query: StatsQuery, scope: Scope) -> Sql:
+def _on_calls(day: date, span: _Span, query: StatsQuery, scope: Scope) -> Select[Any]:
     start = start_of(day)
     filters = msgspec.structs.replace(
         query.filters, from_ms=start + span.from_hour * HOUR_MS, to_ms=start + span.to_hour * HOUR_MS
@@ -126,12 +128,20 @@ def _on_calls(day: date, span: _Span, query: StatsQuery, scope: Scope) -> Sql:
     currency = case((calls.c.cost_micros.is_not(None), func.coalesce(calls.c.currency, "")), else_="")
     sums = [
         func.count(),
-        func.sum(calls.c.status.in_(FAILED)),
-        func.sum(calls.c.cached.is_not(None)),
-        func.sum(func.min(calls.c.input_uncached + calls.c.cache_read + calls.c.cache_write, MOST)),
-        func.sum(func.min(calls.c.output_visible + calls.c.reasoning, MOST)),
-        func.sum(func.min(func.coalesce(calls.c.cost_micros, 0), MOST)),
+        func.count().filter(calls.c.status.in_(FAILED)),
+        func.count().filter(calls.c.cached.is_not(None)),
+        _sum_of(calls.c.input_uncached, calls.c.cache_read, calls.c.cache_write),
+        _sum_of(calls.c.output_visible, calls.c.reasoning),
+        _sum_of(func.coalesce(calls.c.cost_micros, 0)),
     ]
     histograms = [func.counted_durations(calls.c[name]) for name in HISTOGRAMS]
     statement = select(literal(span.from_hour), currency, *groups, *sums, *histograms)
-    return compiled(statement.where(*conditions(filters, scope)).group_by(currency, *groups))
+    return statement.where(*conditions(filters, scope)).group_by(currency, *groups)
+
+
+def _sum_of(first: ColumnElement[int], *others: ColumnElement[int]) -> ColumnElement[Any]:
+    """Of a call's parts, no more than `MOST` from each call; exact where the parts overflow 64 bits together."""
+    whole: ColumnElement[Any] = cast(first, Numeric)
+    for part in others:
+        whole += part
+    return func.sum(case((whole > MOST, MOST), else_=whole))

@@ -1,0 +1,65 @@
+"""What calls came to, in groups: the same statements as on SQLite, each on all days that it fits at once."""
+
+from collections.abc import Iterator, Sequence
+from datetime import date
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+from sqlalchemy import Date, Select, column
+
+import dujiang.records.postgres.aggregates  # noqa: F401 PostgreSQL learns the aggregates
+from dujiang.records.histogram import counted, unpacked
+from dujiang.records.items import Items
+from dujiang.records.postgres.reading import Question, Reader
+from dujiang.records.postgres.texts import storable
+from dujiang.records.query import Scope
+from dujiang.records.reading import Clock
+from dujiang.records.rollups import Sums
+from dujiang.records.stats import Groups
+from dujiang.records.stats_query import StatsQuery
+from dujiang.records.stats_sql import sum_statements
+from dujiang.records.tables import SUMS, calls
+
+_DAY = column("day", Date)
+_MOST_DAYS = 100
+
+
+class PostgresStats:
+    """Answers questions about sums from one database."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def items(self, query: StatsQuery, scope: Scope, now_ms: int, clock: Clock) -> Items:
+        """One item per group, in the groups' order. Raises as `Stats.items` does."""
+        groups = Groups(query)
+        with self._reader.question(clock) as question:
+            statements = sum_statements(storable(query), scope, question.days(), now_ms)
+            for statement, pairs in groupby(statements, itemgetter(1)):
+                for day, hour, currency, *rest in _rows(question, statement, [day for day, _ in pairs]):
+                    groups.add(day, hour, currency, rest[: groups.width], _sums_of(rest[groups.width :]))
+        return groups.items()
+
+
+def _rows(question: Question, statement: Select[Any], days: Sequence[date]) -> Iterator[tuple[Any, ...]]:
+    """The rows of a statement, the day first."""
+    if calls in statement.get_final_froms():
+        for row in question.rows(statement):
+            yield (days[0], *row)
+        return
+    for start in range(0, len(days), _MOST_DAYS):
+        some = days[start : start + _MOST_DAYS]
+        on_days = statement.add_columns(_DAY).where(_DAY.in_(some)).group_by(_DAY)
+        for *row, day in question.rows(on_days):
+            yield (day, *row)
+
+
+def _sums_of(row: Sequence[Any]) -> Sums:
+    """PostgreSQL adds whole numbers to decimals, and hands histograms over unmerged."""
+    return Sums(*map(int, row[: len(SUMS)]), *map(_histogram, row[len(SUMS) :]))
+
+
+def _histogram(parts: Sequence[bytes | float | None]) -> int:
+    """Of stored histograms, or of durations."""
+    return sum(unpacked(part) if isinstance(part, bytes) else counted(part) for part in parts if part is not None)
