@@ -1,4 +1,4 @@
-"""Chooses where records are kept, by the database's URL: beside a SQLite file in files of their own, or in PostgreSQL."""
+"""Chooses where records are kept, by the database's URL: in files of their own, or in PostgreSQL."""
 
 from pathlib import Path
 from typing import Protocol

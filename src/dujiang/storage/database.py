@@ -1,4 +1,4 @@
-"""The database: a file of SQLite or PostgreSQL, through SQLAlchemy Core. Features declare their tables on `metadata`."""
+"""The database, SQLite or PostgreSQL, through SQLAlchemy Core. Features declare their tables on `metadata`."""
 
 from collections.abc import Generator
 from contextlib import contextmanager

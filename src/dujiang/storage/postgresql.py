@@ -157,8 +157,8 @@ def _require_usable(address: Address) -> None:
         encoding = connection.info.parameter_status("server_encoding")
     if version < MIN_VERSION or encoding != "UTF8":
         raise Misconfigured(
-            f"The database {address.label} is PostgreSQL {version} in {encoding}: Dujiang needs {MIN_VERSION} or newer, "
-            "and a database made with `ENCODING 'UTF8'`."
+            f"The database {address.label} is PostgreSQL {version} in {encoding}: Dujiang needs {MIN_VERSION} or "
+            "newer, and a database made with `ENCODING 'UTF8'`."
         )
 
 

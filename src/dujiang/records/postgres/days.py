@@ -55,7 +55,7 @@ class PostgresDays:
         for is_last in [False] * (TRIES - 1) + [True]:
             try:
                 with self._forgetting.transaction() as cursor:
-                    cursor.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
+                    cursor.execute("SELECT set_config('lock_timeout', %s, true)", (str(LOCK_TIMEOUT_MS),))
                     cursor.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(names))
             except psycopg.errors.LockNotAvailable:
                 if is_last:

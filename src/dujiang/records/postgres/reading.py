@@ -28,7 +28,7 @@ class Question:
         self._connection = connection
         self._clock = clock
 
-    def rows(self, statement: Select[Any]) -> list[Row]:
+    def rows(self, statement: Select[*tuple[Any, ...]]) -> list[Row]:
         """The tables are those of `records.tables`, found in the schema of records."""
         self._clock.check()
         return [tuple(row) for row in self._connection.execute(statement)]

@@ -7,7 +7,6 @@ long number or 256 columns for each of the two histograms, in rows that are read
 """
 
 from collections.abc import Sequence
-from datetime import date
 from typing import Any
 
 from psycopg import Cursor, sql
@@ -71,5 +70,5 @@ def _writing(partition: Partition) -> sql.Composed:
 
 
 def _arrays(partition: Partition, names: Sequence[str]) -> sql.Composed:
-    types = type_names([partition.table.c[name] for name in names])
-    return sql.SQL(", ").join(sql.SQL("%b::" + name + "[]") for name in types)
+    types = type_names(partition.table.c[name] for name in names)
+    return sql.SQL(", ").join(sql.SQL("%b::{}[]").format(sql.Identifier(name)) for name in types)

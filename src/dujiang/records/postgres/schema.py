@@ -1,11 +1,16 @@
 """Makes the tables of records in a database, once."""
 
+from typing import Any
+
+from psycopg import Cursor, sql
+
 from dujiang.core.errors import Misconfigured
 from dujiang.records.cursor import new_key
 from dujiang.records.postgres.session import Session
-from dujiang.records.postgres.tables import SCHEMA, creation
+from dujiang.records.postgres.tables import SCHEMA, creation, installation
 from dujiang.records.tables import SCHEMA_VERSION
 
+_INSTALLATION = sql.Identifier(SCHEMA, installation.name)
 _LOCK = 0x7265636F726473
 
 
@@ -17,17 +22,22 @@ def prepare(session: Session) -> bytes:
     """
     with session.transaction() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
-        cursor.execute("SELECT to_regclass(%s) IS NOT NULL", (f"{SCHEMA}.installation",))
-        if not cursor.fetchone()[0]:
-            cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
-            for statement in creation():
-                cursor.execute(statement)
-            cursor.execute(f"INSERT INTO {SCHEMA}.installation VALUES (%s, %s)", (SCHEMA_VERSION, new_key()))
-        cursor.execute(f"SELECT schema_version, cursor_key FROM {SCHEMA}.installation")
-        version, cursor_key = cursor.fetchone()
+        cursor.execute("SELECT to_regclass(%s) IS NOT NULL", (f"{SCHEMA}.{installation.name}",))
+        [(is_there,)] = cursor.fetchall()
+        if not is_there:
+            _make(cursor)
+        cursor.execute(sql.SQL("SELECT schema_version, cursor_key FROM {}").format(_INSTALLATION))
+        [(version, cursor_key)] = cursor.fetchall()
     if version > SCHEMA_VERSION:
         raise Misconfigured(
             f"The records in {session.label} are at schema {version}, this release knows {SCHEMA_VERSION}: a newer one "
             "was here. Install that release, or restore the backup made before it."
         )
     return cursor_key
+
+
+def _make(cursor: Cursor[Any]) -> None:
+    cursor.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(SCHEMA)))
+    for statement in creation():
+        cursor.execute(statement)
+    cursor.execute(sql.SQL("INSERT INTO {} VALUES (%s, %s)").format(_INSTALLATION), (SCHEMA_VERSION, new_key()))

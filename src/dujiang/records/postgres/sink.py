@@ -123,7 +123,8 @@ def _make(cursor: Cursor[Any], day: date) -> None:
     """Those of the day's partitions that are not there."""
     for partition in (Partition(table, day) for table in OF_A_DAY):
         cursor.execute("SELECT to_regclass(%s) IS NULL", (f"{SCHEMA}.{partition.name}",))
-        if cursor.fetchone()[0]:
+        [(is_missing,)] = cursor.fetchall()
+        if is_missing:
             for statement in partition_creation(partition):
                 cursor.execute(statement)
 
@@ -141,6 +142,6 @@ def _write(cursor: Cursor[Any], day: date, fresh: Fresh) -> None:
 def _copy(cursor: Cursor[Any], partition: Partition, rows: Iterable[tuple[Any, ...]]) -> None:
     statement = sql.SQL("COPY {} FROM STDIN (FORMAT BINARY)").format(partition.identifier)
     with cursor.copy(statement) as copy:
-        copy.set_types(type_names(list(partition.table.columns)))
+        copy.set_types(type_names(partition.table.columns))
         for row in rows:
             copy.write_row(row)

@@ -7,8 +7,10 @@ from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Date, Select, column
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import GenericFunction
 
-import dujiang.records.postgres.aggregates  # noqa: F401 PostgreSQL learns the aggregates
 from dujiang.records.histogram import counted, unpacked
 from dujiang.records.items import Items
 from dujiang.records.postgres.reading import Question, Reader
@@ -23,6 +25,23 @@ from dujiang.records.tables import SUMS, calls
 
 _DAY = column("day", Date)
 _MOST_DAYS = 100
+
+
+class _MergedHistograms(GenericFunction[Any]):
+    name = "merged_histograms"
+    inherit_cache = True
+
+
+class _CountedDurations(GenericFunction[Any]):
+    name = "counted_durations"
+    inherit_cache = True
+
+
+@compiles(_MergedHistograms, "postgresql")
+@compiles(_CountedDurations, "postgresql")
+def _collected(element: GenericFunction[Any], compiler: SQLCompiler, **options: Any) -> str:
+    """PostgreSQL has none of these aggregates, which SQLite has from us: it collects, and we add."""
+    return f"array_agg({compiler.process(element.clauses, **options)})"
 
 
 class PostgresStats:

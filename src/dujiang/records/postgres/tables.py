@@ -7,15 +7,29 @@ language, so that the same question has the same answer on both.
 A partition is made apart and then attached, which disturbs no reader; `PARTITION OF` would lock all of them out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from datetime import date, timedelta
 from typing import Any
 
 from msgspec import Struct
 from psycopg import sql
-from sqlalchemy import Column, Date, Index, LargeBinary, MetaData, PrimaryKeyConstraint, SmallInteger, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    Double,
+    Index,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+)
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy.types import TypeEngine
 
 from dujiang.records import tables as shared
 from dujiang.records.moments import DAY_MS, first_id, start_of
@@ -24,6 +38,13 @@ SCHEMA = "records"
 
 _metadata = MetaData(schema=SCHEMA)
 _DIALECT = postgresql.dialect()
+_TYPE_NAMES: dict[type[TypeEngine[Any]], str] = {
+    BigInteger: "int8",
+    Boolean: "bool",
+    Double: "float8",
+    LargeBinary: "bytea",
+    Text: "text",
+}
 
 
 def _partitioned(table: Table, by: str, *own: Column[Any]) -> Table:
@@ -84,7 +105,7 @@ class Partition(Struct, frozen=True):
         return sql.Identifier(SCHEMA, self.name)
 
 
-def creation() -> list[str]:
+def creation() -> list[bytes]:
     """What makes the tables, without a day, and their indexes."""
     statements = [
         *(CreateTable(table) for table in (installation, *OF_A_DAY)),
@@ -94,7 +115,7 @@ def creation() -> list[str]:
             for index in sorted(table.indexes, key=lambda index: str(index.name))
         ),
     ]
-    return [str(statement.compile(dialect=_DIALECT)) for statement in statements]
+    return [str(statement.compile(dialect=_DIALECT)).encode() for statement in statements]
 
 
 def partition_creation(partition: Partition) -> list[sql.Composed]:
@@ -118,6 +139,6 @@ def _bounds(partition: Partition) -> tuple[date, date] | tuple[bytes, bytes]:
     return first_id(start), first_id(start + DAY_MS)
 
 
-def type_names(columns: Sequence[Column[Any]]) -> list[str]:
-    """The types as PostgreSQL calls them."""
-    return [column.type.compile(_DIALECT).split(" COLLATE")[0].lower() for column in columns]
+def type_names(columns: Iterable[Column[Any]]) -> list[str]:
+    """The types as PostgreSQL's catalogue calls them."""
+    return [_TYPE_NAMES[type(column.type)] for column in columns]

@@ -1,6 +1,6 @@
 """Texts as PostgreSQL can store them: it takes any character but NUL."""
 
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 from msgspec import Struct
@@ -22,7 +22,7 @@ def _mended(value: Any) -> Any:
         case str():
             return value.replace(_NUL, _INSTEAD)
         case tuple():
-            return tuple(map(_mended, value))
+            return tuple(_mended(each) for each in cast("tuple[Any, ...]", value))
         case Struct():
             return storable(value)
         case _:
