@@ -13,9 +13,10 @@ from sqlalchemy import make_url
 
 from dujiang.records.postgres.service import PostgresRecords
 from dujiang.records.postgres.sink import PostgresSink
-from dujiang.records.service import SqliteRecords, StoredRecords
+from dujiang.records.service import Records, SqliteRecords
 from dujiang.records.sink import SqliteSink
 from dujiang.records.stores import Store
+from dujiang.storage.database import sqlite_url
 from dujiang.storage.postgresql import address_of
 
 KINDS = ("sqlite", "postgresql", "postgresql-debian")
@@ -26,7 +27,7 @@ class Home(Protocol):
 
     def sink(self) -> Store: ...
 
-    def records(self, **options: Any) -> StoredRecords: ...
+    def records(self, **options: Any) -> Records: ...
 
     def ask(self, statement: str) -> list[tuple[Any, ...]]:
         """The rows of a statement on all days, oldest first."""
@@ -52,7 +53,7 @@ class SqliteHome:
     def sink(self) -> Store:
         return SqliteSink(self.directory)
 
-    def records(self, **options: Any) -> StoredRecords:
+    def records(self, **options: Any) -> Records:
         return SqliteRecords(self.directory, **options)
 
     def ask(self, statement: str) -> list[tuple[Any, ...]]:
@@ -91,7 +92,7 @@ class PostgresHome:
     def sink(self) -> Store:
         return PostgresSink(self._address)
 
-    def records(self, **options: Any) -> StoredRecords:
+    def records(self, **options: Any) -> Records:
         return PostgresRecords(self._address, **options)
 
     def ask(self, statement: str) -> list[tuple[Any, ...]]:
@@ -114,14 +115,21 @@ class PostgresHome:
 
 
 @contextmanager
+def new_database(kind: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The address of an empty database of PostgreSQL."""
+    server: Postgres = request.getfixturevalue("debian_postgres" if kind == "postgresql-debian" else "postgres")
+    url = server.new_database()
+    yield url
+    server.drop_database(url)
+
+
+@contextmanager
 def new_home(kind: str, request: pytest.FixtureRequest, directory: Path) -> Iterator[Home]:
     if kind == "sqlite":
         yield SqliteHome(directory)
         return
-    server: Postgres = request.getfixturevalue("debian_postgres" if kind == "postgresql-debian" else "postgres")
-    url = server.new_database()
-    yield PostgresHome(url)
-    server.drop_database(url)
+    with new_database(kind, request) as url:
+        yield PostgresHome(url)
 
 
 @pytest.fixture(params=KINDS)
@@ -138,7 +146,7 @@ def shared_home(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
 
 
 @contextmanager
-def opened(home: Home, **options: Any) -> Iterator[tuple[Store, StoredRecords]]:
+def opened(home: Home, **options: Any) -> Iterator[tuple[Store, Records]]:
     """A sink and what reads it."""
     sink = home.sink()
     records = home.records(**options)
@@ -153,3 +161,17 @@ def empty(sink: Store) -> None:
     with suppress(FileNotFoundError):
         for day in sink.days():
             sink.drop(day)
+
+
+@pytest.fixture(params=KINDS)
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The address of an empty database of each kind."""
+    if request.param == "sqlite":
+        yield sqlite_url(tmp_path / "data")
+        return
+    server: Postgres = request.getfixturevalue(
+        "debian_postgres" if request.param == "postgresql-debian" else "postgres"
+    )
+    url = server.new_database()
+    yield url
+    server.drop_database(url)

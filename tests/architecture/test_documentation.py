@@ -34,7 +34,6 @@ from dujiang.records.journal import Journal
 from dujiang.records.service import SqliteRecords
 from dujiang.runtime import Runtime, compile_snapshot
 from dujiang.server.peer import PeerLimits
-from dujiang.storage.database import connect, sqlite_url
 from dujiang.telemetry.metrics import METRICS, Metrics
 
 API = ("docs/api.md", "docs/api.zh.md")
@@ -127,11 +126,10 @@ def routes(tmp_path: Path) -> Iterator[set[str]]:
         document, revision=1, expand=lambda _: "", embedded={}, metrics=metrics, journal=journal
     )
     records = SqliteRecords(tmp_path / "records")
-    with connect(sqlite_url(tmp_path)) as database:
-        runtime = Runtime(snapshot, KeyRing({}), metrics, database=database, journal=journal, records=records)
-        found = [str(context.path) for context in iter_route_contexts(create_management(runtime).routes)]
-        yield {path.replace(":path}", "}") for path in [*Application(runtime)._endpoints, *found]}
-        runtime.close()
+    runtime = Runtime(snapshot, KeyRing({}), metrics, journal=journal, records=records)
+    found = [str(context.path) for context in iter_route_contexts(create_management(runtime).routes)]
+    yield {path.replace(":path}", "}") for path in [*Application(runtime)._endpoints, *found]}
+    runtime.close()
 
 
 def settings_tables(

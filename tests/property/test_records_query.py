@@ -14,7 +14,7 @@ from benchmarks.calls import Traffic
 from dujiang.records.moments import DAY_MS, HOUR_MS, start_of
 from dujiang.records.query import RecordQuery, Scope
 from dujiang.records.record import Record
-from dujiang.records.service import StoredRecords
+from dujiang.records.service import Records
 from dujiang.records.stores import Store
 
 START = start_of(date(2026, 3, 4))
@@ -52,7 +52,7 @@ scopes = st.builds(
 
 
 @contextmanager
-def storing(home: Home, rows: list[Record]) -> Iterator[tuple[Store, StoredRecords]]:
+def storing(home: Home, rows: list[Record]) -> Iterator[tuple[Store, Records]]:
     with opened(home, clock=lambda: END / 1000) as (sink, records):
         empty(sink)
         sink.insert(rows)

@@ -26,6 +26,7 @@ _IDLE_IN_TRANSACTION_S = 20
 _WRITERS_LOCK = 0x64756A69616E67
 _VARIABLE = "DUJIANG_DATABASE_URL"
 _NAME = re.compile(r"[\w.-]{1,128}")
+_USER = re.compile(r"[\w.@-]{1,128}")
 _HOST = re.compile(r"[\w.:/-]{1,255}")
 _PARAMETERS = frozenset({"host", "port", "sslmode", "sslrootcert", "sslcert", "sslkey", "channel_binding"})
 
@@ -65,7 +66,7 @@ def address_of(url: URL) -> Address:
     Raises `Misconfigured`, repeating nothing: an `@` in the password that is not written `%40` ends up in the host.
     """
     host, port = url.query.get("host", url.host), url.query.get("port", url.port or 5432)
-    shown = [(_HOST, host), (_NAME, url.database), (_NAME, url.username)]
+    shown = [(_HOST, host), (_NAME, url.database), (_USER, url.username)]
     is_plain = all(isinstance(text, str) and pattern.fullmatch(text) for pattern, text in shown if text)
     is_known = url.drivername in {"postgresql", "postgres", "postgresql+psycopg"} and url.query.keys() <= _PARAMETERS
     if not is_plain or not is_known or not host or not url.database:
