@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 import psycopg
 import pytest
-from postgres import Postgres
 from sqlalchemy import make_url
 
+from benchmarks.postgres import Postgres
 from dujiang.records.postgres.service import PostgresRecords
 from dujiang.records.postgres.sink import PostgresSink
 from dujiang.records.service import Records, SqliteRecords

@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from gateway import eventually
-from postgres import Postgres, running_postgres
 from sqlalchemy import Column, Integer, MetaData, Table, insert, inspect, select, text
 from sqlalchemy.exc import DBAPIError, StatementError
 
@@ -121,13 +120,6 @@ def test_moments_come_back_aware_and_the_same(database):
     assert stored[0].tzinfo is UTC
     with pytest.raises(StatementError, match="time zone"), database.write() as connection:
         connection.execute(insert(moments).values(at=datetime(2026, 1, 1)))  # noqa: DTZ001
-
-
-@pytest.fixture
-def own_postgres(tmp_path_factory) -> Iterator[Postgres]:
-    """A server that a test may stop and freeze."""
-    with running_postgres() as server:
-        yield server
 
 
 def test_a_database_that_went_away_is_told_and_found_again(own_postgres):

@@ -11,9 +11,9 @@ import pytest
 from gateway import Gateway, eventually, serving
 from kill_rounds import VICTIMS, rounds
 from outages import outage
-from postgres import Postgres, running_postgres
 from scripted import document, environ
 
+from benchmarks.postgres import Postgres
 from dujiang.emulator.server import Emulator
 
 AWAY_S = 3.0
@@ -23,12 +23,6 @@ AWAY_S = 3.0
 def served(path: Path, emulator: Emulator, url: str) -> Iterator[Gateway]:
     with serving(path, document(), environ=environ(emulator.url) | {"DUJIANG_DATABASE_URL": url}) as gateway:
         yield gateway
-
-
-@pytest.fixture(scope="module")
-def own_postgres() -> Iterator[Postgres]:
-    with running_postgres() as server:
-        yield server
 
 
 def test_whoever_is_killed_no_acknowledged_call_is_lost_or_doubled(
