@@ -6,7 +6,7 @@ from datetime import date
 from typing import Any
 
 import psycopg
-from sqlalchemy import Connection, Select, text
+from sqlalchemy import Connection, Date, Select, column, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from dujiang.core.errors import Misconfigured
@@ -16,6 +16,9 @@ from dujiang.records.reading import TIMEOUT_S, Clock, too_slow
 from dujiang.storage.postgresql import Address, open_pool
 
 Row = tuple[Any, ...]
+
+DAY = column("day", Date)
+"""What tables of sums have here beside what `records.tables` says."""
 
 _LIMIT = text("SELECT set_config('statement_timeout', :timeout, true)")
 _DAYS = text(PARTITIONS.replace("%(table)s", ":table"))

@@ -6,24 +6,23 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Date, Select, column
+from sqlalchemy import Select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import GenericFunction
 
 from dujiang.records.histogram import counted, unpacked
 from dujiang.records.items import Items
-from dujiang.records.postgres.reading import Question, Reader
+from dujiang.records.postgres.reading import DAY, Question, Reader
 from dujiang.records.postgres.texts import storable
 from dujiang.records.query import Scope
 from dujiang.records.reading import Clock
 from dujiang.records.rollups import Sums
 from dujiang.records.stats import Groups
-from dujiang.records.stats_query import StatsQuery
+from dujiang.records.stats_query import TIMES, StatsQuery
 from dujiang.records.stats_sql import sum_statements
 from dujiang.records.tables import SUMS, calls
 
-_DAY = column("day", Date)
 _MOST_DAYS = 100
 
 
@@ -56,22 +55,38 @@ class PostgresStats:
         with self._reader.question(clock) as question:
             statements = sum_statements(storable(query), scope, question.days(), now_ms)
             for statement, pairs in groupby(statements, itemgetter(1)):
-                for day, hour, currency, *rest in _rows(question, statement, [day for day, _ in pairs]):
+                days = [day for day, _ in pairs]
+                found = (_by_day if TIMES & set(query.group_by) else _together)(question, statement, days)
+                for day, hour, currency, *rest in found:
                     groups.add(day, hour, currency, rest[: groups.width], _sums_of(rest[groups.width :]))
         return groups.items()
 
 
-def _rows(question: Question, statement: Select[Any], days: Sequence[date]) -> Iterator[tuple[Any, ...]]:
+def _by_day(question: Question, statement: Select[Any], days: Sequence[date]) -> Iterator[tuple[Any, ...]]:
     """The rows of a statement, the day first."""
-    if calls in statement.get_final_froms():
-        for row in question.rows(statement):
-            yield (days[0], *row)
+    if _is_of_calls(statement):
+        yield from ((days[0], *row) for row in question.rows(statement))
         return
+    for some in _chunks(days):
+        on_days = statement.add_columns(DAY).where(DAY.in_(some)).group_by(DAY)
+        yield from ((day, *row) for *row, day in question.rows(on_days))
+
+
+def _together(question: Question, statement: Select[Any], days: Sequence[date]) -> Iterator[tuple[Any, ...]]:
+    """As `_by_day`, with any of the days first: nobody asks which."""
+    is_of_calls = _is_of_calls(statement)
+    for each in [statement] if is_of_calls else [statement.where(DAY.in_(some)) for some in _chunks(days)]:
+        yield from ((days[0], *row) for row in question.rows(each))
+
+
+def _is_of_calls(statement: Select[Any]) -> bool:
+    """Whether it asks for a day's calls, as the statement says itself, and not for sums."""
+    return calls in statement.get_final_froms()
+
+
+def _chunks(days: Sequence[date]) -> Iterator[Sequence[date]]:
     for start in range(0, len(days), _MOST_DAYS):
-        some = days[start : start + _MOST_DAYS]
-        on_days = statement.add_columns(_DAY).where(_DAY.in_(some)).group_by(_DAY)
-        for *row, day in question.rows(on_days):
-            yield (day, *row)
+        yield days[start : start + _MOST_DAYS]
 
 
 def _sums_of(row: Sequence[Any]) -> Sums:

@@ -47,9 +47,10 @@ _TYPE_NAMES: dict[type[TypeEngine[Any]], str] = {
 }
 
 
-def _partitioned(table: Table, by: str, *own: Column[Any]) -> Table:
-    """A table like `table`, with columns of its own after it and in its primary key."""
+def _partitioned(table: Table, by: str, *own: Column[Any], first: str | None = None) -> Table:
+    """A table like `table`, with columns of its own after it and in its primary key, which `first` may begin."""
     key = [*(column.name for column in table.primary_key), *(column.name for column in own)]
+    key.sort(key=lambda name: name != first)
     return Table(
         table.name,
         _metadata,
@@ -72,7 +73,7 @@ calls = _partitioned(shared.calls, "id")
 attempts = _partitioned(shared.attempts, "call_id")
 content = _partitioned(shared.content, "call_id")
 rollups = _partitioned(shared.rollups, "day", _day())
-users = _partitioned(shared.users, "day", _day())
+users = _partitioned(shared.users, "day", _day(), first="user_id")
 
 SUMS = (rollups, users)
 OF_A_DAY = (calls, attempts, content, rollups, users)
