@@ -59,7 +59,11 @@ class PostgresSink(PostgresDays):
         super().__init__(address)
         self._session = Session(address)
         self._known: set[date] = set()
-        prepare(self._session)
+        try:
+            prepare(self._session)
+        except BaseException:
+            self.close()
+            raise
 
     def insert(self, batch: Sequence[Record]) -> int:
         """Stores what is not stored yet and tells how many records that was.
