@@ -9,7 +9,9 @@ import pytest
 from gateway import eventually
 from sqlalchemy import Column, Integer, MetaData, Table, insert, inspect, select, text
 from sqlalchemy.exc import DBAPIError, StatementError
+from typer.testing import CliRunner
 
+from dujiang.cli.main import app
 from dujiang.core.errors import Misconfigured
 from dujiang.migrations import prepare
 from dujiang.storage.columns import UtcDateTime
@@ -106,6 +108,14 @@ def mark(database, version):
     with database.write() as connection:
         connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)"))
         connection.execute(text("INSERT INTO alembic_version VALUES (:version)"), {"version": version})
+
+
+def test_the_command_migrates_and_says_from_where_to_where(database_url):
+    command = ["migrate", "--database-url", database_url]
+    first, second = (CliRunner().invoke(app, command) for _ in range(2))
+    assert (first.exit_code, second.exit_code) == (0, 0)
+    assert f"now at schema {EXPECTED_SCHEMA} (before: none)" in first.output
+    assert f"at schema {EXPECTED_SCHEMA} already" in second.output
 
 
 def test_moments_come_back_aware_and_the_same(database):

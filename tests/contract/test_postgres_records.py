@@ -174,7 +174,7 @@ def test_a_question_is_ended_by_the_database_in_time(home, rows, other):
     ],
 )
 def test_a_question_walks_its_index_and_sorts_nothing(full_home, wanted, index):
-    """For values that are neither so frequent that walking by time meets them soon, nor so rare that sorting is free."""
+    """For values neither so frequent that walking by time meets them soon, nor so rare that sorting is free."""
     [(plan,)] = full_home.ask(
         f"EXPLAIN (FORMAT JSON) SELECT * FROM calls WHERE {wanted} AND id < '\\xff' ORDER BY id DESC LIMIT 51"
     )
