@@ -12,10 +12,12 @@ from stores import PostgresHome
 
 from benchmarks.calls import Traffic
 from dujiang.core.errors import Misconfigured, Unprocessable
+from dujiang.migrations import prepare
 from dujiang.records.moments import DAY_MS, start_of
 from dujiang.records.postgres import tables
 from dujiang.records.query import RecordQuery, Scope
 from dujiang.records.tables import attempts, calls, content, rollups, users
+from dujiang.storage.database import connect
 
 START = start_of(date(2026, 3, 4))
 ALL = Scope()
@@ -99,6 +101,16 @@ def test_tables_of_a_later_release_are_refused(home, other):
     for opened in (home.sink, home.records):
         with pytest.raises(Misconfigured, match="newer"):
             opened()
+
+
+def test_a_role_that_may_not_create_is_told_so(postgres, postgres_url):
+    postgres.run("CREATE ROLE guest LOGIN PASSWORD 'guest'")
+    url = postgres_url.replace(postgres.url("").split("@")[0], "postgresql://guest:guest")
+    with connect(url) as database, pytest.raises(Misconfigured, match="cannot be migrated: permission denied"):
+        prepare(database)
+    with pytest.raises(Misconfigured, match=r"cannot be used in .*: permission denied"):
+        PostgresHome(url).sink()
+    postgres.run("DROP ROLE guest")
 
 
 def test_a_cursor_of_one_server_is_read_by_another(home, rows):

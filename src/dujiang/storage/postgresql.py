@@ -39,6 +39,9 @@ class Address(Struct, frozen=True):
     parameters: dict[str, Any]
     label: str
 
+    def __repr__(self) -> str:
+        return f"Address({self.label!r})"
+
 
 class BoundedConnection(psycopg.Connection[Any]):
     """A connection that is closed when the server does not answer within `answer_timeout_s`."""
@@ -85,7 +88,10 @@ def address_of(url: URL) -> Address:
 def connect_to(
     address: Address, *, statement_timeout_s: float | None, answer_timeout_s: float | None
 ) -> BoundedConnection:
-    """A connection of our own, in no pool. None sets no bound. Raises `psycopg.Error`."""
+    """A connection of our own, in no pool; what it commits survives a failure of power. None sets no bound.
+
+    Raises `psycopg.Error`.
+    """
     statement_ms = round((statement_timeout_s or 0) * 1000)
     connection = BoundedConnection.connect(
         **address.parameters,
@@ -93,7 +99,7 @@ def connect_to(
         application_name="dujiang",
         client_encoding="utf8",
         options=f"-c statement_timeout={statement_ms} "
-        f"-c idle_in_transaction_session_timeout={_IDLE_IN_TRANSACTION_S}s -c timezone=UTC",
+        f"-c idle_in_transaction_session_timeout={_IDLE_IN_TRANSACTION_S}s -c timezone=UTC -c synchronous_commit=on",
         keepalives=1,
         keepalives_idle=10,
         keepalives_interval=5,

@@ -45,10 +45,7 @@ class Session:
 
     def _open(self) -> BoundedConnection:
         if self._connection is None:
-            connection = connect_to(
+            self._connection = connect_to(
                 self._address, statement_timeout_s=STATEMENT_TIMEOUT_S, answer_timeout_s=ANSWER_TIMEOUT_S
             )
-            connection.execute("SET synchronous_commit = on")
-            connection.commit()
-            self._connection = connection
         return self._connection
