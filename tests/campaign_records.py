@@ -19,7 +19,7 @@ from outages import Outage, outage, quantile_ms
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from scripted import document, environ
+from scripted import environ, patient_document
 
 from benchmarks.postgres import Postgres, running_postgres
 from dujiang.emulator.background import running
@@ -64,7 +64,7 @@ def _outages(data: Path, emulator: Emulator, server: Postgres, seconds: float) -
     ways = {"stopped": (server.stop, server.start), "frozen (SIGSTOP)": (server.freeze, server.thaw)}
     for n, (way, (leave, come_back)) in enumerate(ways.items()):
         environment = environ(emulator.url) | {"DUJIANG_DATABASE_URL": server.new_database()}
-        with serving(data / f"away-{n}", document(), environ=environment) as gateway:
+        with serving(data / f"away-{n}", patient_document(), environ=environment) as gateway:
             yield way, outage(gateway, emulator, leave, come_back, seconds, f"away-{n}-")
 
 

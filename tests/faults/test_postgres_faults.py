@@ -11,7 +11,7 @@ import pytest
 from gateway import Gateway, eventually, serving
 from kill_rounds import VICTIMS, rounds
 from outages import outage
-from scripted import document, environ
+from scripted import environ, patient_document
 
 from benchmarks.postgres import Postgres
 from dujiang.emulator.server import Emulator
@@ -21,7 +21,7 @@ AWAY_S = 3.0
 
 @contextmanager
 def served(path: Path, emulator: Emulator, url: str) -> Iterator[Gateway]:
-    with serving(path, document(), environ=environ(emulator.url) | {"DUJIANG_DATABASE_URL": url}) as gateway:
+    with serving(path, patient_document(), environ=environ(emulator.url) | {"DUJIANG_DATABASE_URL": url}) as gateway:
         yield gateway
 
 
