@@ -42,12 +42,15 @@ bench-gateway: $(STAMPS)/dev ## CPU per call beside nginx and the reference prot
 	@$(BIN)/python -m benchmarks.gateway $(ARGS)
 	@$(BIN)/python -m benchmarks.page
 
-bench-records: $(STAMPS)/dev ## latency of record queries and the drain's cost, from 10^5 rows up
+bench-records: $(STAMPS)/dev ## latency of record queries and the drain's cost, from 10^5 rows up, on each database
 	@$(BIN)/python -m benchmarks.records $(ARGS)
+	@$(BIN)/python -m benchmarks.records --database postgresql $(ARGS)
 	@$(BIN)/python -m benchmarks.page
 
-campaign-records: $(STAMPS)/dev ## kill -9 under load, 50 rounds: nothing lost, nothing twice
-	@$(BIN)/python tests/campaign_records.py --rounds 50 --json benchmarks/results/campaign-records.json $(ARGS)
+campaign-records: $(STAMPS)/dev ## kill -9 under load, 50 rounds on each database; PostgreSQL stopped and frozen for 60 s
+	@PYTHONPATH=. $(BIN)/python tests/campaign_records.py --rounds 50 --json benchmarks/results/campaign-records.json $(ARGS)
+	@PYTHONPATH=. $(BIN)/python tests/campaign_records.py --database postgresql --rounds 50 --outage-s 60 \
+		--json benchmarks/results/campaign-records-postgresql.json $(ARGS)
 
 docs: $(STAMPS)/dev ## build the documentation into site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -35,7 +35,6 @@ from dujiang.routing.catalog import Catalog, Model, Target
 from dujiang.routing.stage import route
 from dujiang.scenes.compiled import compile_scenes
 from dujiang.scenes.stage import render
-from dujiang.storage.database import Database
 from dujiang.telemetry.metrics import JournalCounts, Metrics
 from dujiang.telemetry.stage import observe
 
@@ -63,7 +62,6 @@ class Runtime:
         keys: KeyRing,
         metrics: Metrics,
         *,
-        database: Database,
         journal: Journal,
         records: Records,
         not_in_effect: tuple[str, ...] = (),
@@ -76,9 +74,9 @@ class Runtime:
         self.started_at_s = int(time())
         self.journal = journal
         self.records = records
-        self._database = database
         self.calls = OpenCalls()
         self.is_draining = False
+        self.database_state = "ok"
         self.body_limit_bytes = body_limit_bytes
         self.not_in_effect = not_in_effect
         self._keys = keys
@@ -94,9 +92,9 @@ class Runtime:
     def rights(self, caller: Caller) -> Rights:
         return self.snapshot.rights.rights(caller, None)
 
-    def database_state(self) -> str:
-        """`ok`, or what is wrong with the database."""
-        return self._database.state()
+    def replace_database_state(self, state: str) -> None:
+        """`ok`, or what is wrong with the database. Looked at in the background: no request waits for a database."""
+        self.database_state = state
 
     def journal_counts(self) -> JournalCounts:
         """What the metrics tell of the journal."""

@@ -26,12 +26,13 @@ from dujiang.identity.follow import follow_keys
 from dujiang.identity.key_ring import load_keys
 from dujiang.orders import Orders
 from dujiang.records.journal import Journal
-from dujiang.records.places import JOURNAL, RECORDS
-from dujiang.records.service import SqliteRecords
+from dujiang.records.places import JOURNAL
 from dujiang.records.settings import RecordSettings
+from dujiang.records.stores import open_records
 from dujiang.runtime import Runtime, compile_snapshot
 from dujiang.server.listener import Server
 from dujiang.storage.database import Database, connect
+from dujiang.storage.follow import follow_state
 from dujiang.telemetry.logging import configure_logging
 from dujiang.telemetry.metrics import Metrics
 
@@ -72,9 +73,8 @@ def open_runtime(orders: Orders, database: Database) -> Runtime:
         snapshot,
         load_keys(database),
         metrics,
-        database=database,
         journal=journal,
-        records=SqliteRecords(Path(orders.data_dir) / RECORDS),
+        records=open_records(orders.database_url, Path(orders.data_dir)),
         not_in_effect=not_in_effect(document),
         has_open_metrics=orders.has_open_metrics,
         body_limit_bytes=orders.body_limit_bytes,
@@ -104,9 +104,13 @@ async def serve(runtime: Runtime, database: Database, orders: Orders) -> None:
     gc.set_threshold(*_GC_THRESHOLDS)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
-    follower = asyncio.create_task(follow_keys(database, runtime.replace_keys), name="follow keys")
+    following = (
+        asyncio.create_task(follow_keys(database, runtime.replace_keys), name="follow keys"),
+        asyncio.create_task(follow_state(database, runtime.replace_database_state), name="follow the database"),
+    )
     await stopping.wait()
-    follower.cancel()
+    for task in following:
+        task.cancel()
     await drain(runtime, server, orders.drain_s)
     runtime.close()
 

@@ -62,14 +62,16 @@ def may_see_components(request: Request, runtime: Serving) -> bool:
 async def health(runtime: Serving, is_detailed: Annotated[bool, Depends(may_see_components)]) -> Health:
     """The state of the service, and of each part for those who may see it."""
     providers = _providers(runtime)
-    is_degraded = runtime.journal.state().status != "ok" or any(
-        target.state == "failing" for targets in providers.values() for target in targets.values()
+    is_degraded = (
+        runtime.journal.state().status != "ok"
+        or runtime.database_state != "ok"
+        or any(target.state == "failing" for targets in providers.values() for target in targets.values())
     )
     status = "down" if runtime.is_draining else "degraded" if is_degraded else "ok"
     summary = Health(status=status, version=__version__, uptime_s=round(runtime.metrics.uptime_s, 3))
     if is_detailed:
         summary.components = {
-            "database": runtime.database_state(),
+            "database": runtime.database_state,
             "journal": msgspec.to_builtins(runtime.journal.state()),
             "providers": providers,
         }
