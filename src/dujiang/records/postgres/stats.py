@@ -1,10 +1,10 @@
 """What calls came to, in groups: the same statements as on SQLite, each on all days that it fits at once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any
 
-from sqlalchemy import ARRAY, ColumnElement, Date, ScalarSelect, Select, func, literal, select
+from sqlalchemy import ARRAY, ColumnElement, Date, ScalarSelect, Select, bindparam, func, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import GenericFunction
@@ -56,25 +56,43 @@ class PostgresStats:
             for day, parts in sum_parts(storable(query), scope, question.days(), now_ms):
                 for part in parts:
                     days_of.setdefault(part, []).append(day)
+            folded = _folded(question, days_of)
             run = _by_day if TIMES & set(query.group_by) else _together
             for part, days in days_of.items():
-                for statement, some in _statements(question, part, days):
+                for statement, some in _statements(part, days, folded):
                     for day, hour, currency, *rest in run(question, statement, some):
                         groups.add(day, hour, currency, rest[: groups.width], _sums_of(rest[groups.width :]))
         return groups.items()
 
 
-def _statements(question: Question, part: Part, days: Sequence[date]) -> Iterator[tuple[Select[Any], Sequence[date]]]:
+def _statements(
+    part: Part, days: Sequence[date], folded: Mapping[date, int]
+) -> Iterator[tuple[Select[Any], Sequence[date]]]:
     """What finds a part's rows on all its days, in as few statements as there may be, and the days of each."""
-    for some in _chunks(days):
-        if part.unfolded_from is not None:
-            for day, folded in _unfolded(question, some):
-                since = rollups.c.hour >= max(folded + 1, part.unfolded_from)
-                yield part.rows.where(since, DAY.in_([day])), [day]
-        elif calls in part.rows.get_final_froms():
-            yield part.rows, some
-        else:
-            yield part.rows.where(DAY.in_(some)), some
+    if part.unfolded_from is not None:
+        for day in folded.keys() & set(days):
+            since = rollups.c.hour >= max(folded[day] + 1, part.unfolded_from)
+            yield part.rows.where(since, DAY.in_([day])), [day]
+    elif calls in part.rows.get_final_froms():
+        yield part.rows, days
+    else:
+        yield from ((part.rows.where(DAY.in_(some)), some) for some in _chunks(days))
+
+
+def _folded(question: Question, days_of: Mapping[Part, Sequence[date]]) -> dict[date, int]:
+    """The days on which an hour is not folded yet, each with the last that is, or -1: today, and hardly another."""
+    asked = {day for part, days in days_of.items() if part.unfolded_from is not None for day in days}
+    some_days = func.unnest(bindparam("days", type_=ARRAY(Date))).column_valued("asked")
+    last = {cube: _last_hour(cube, some_days) for cube in (FINEST, COARSER[0])}
+    statement = select(some_days, last[FINEST], last[COARSER[0]])
+    found = (row for some in _chunks(sorted(asked)) for row in question.rows(statement.params(days=some)))
+    return {day: folded for day, finest, folded in found if finest > folded}
+
+
+def _last_hour(cube: int, day: ColumnElement[date]) -> ScalarSelect[int]:
+    """One step into the index of the day's partition."""
+    last = func.coalesce(func.max(rollups.c.hour), -1)
+    return select(last).where(rollups.c.cube == cube, day == DAY).scalar_subquery()
 
 
 def _by_day(question: Question, statement: Select[Any], days: Sequence[date]) -> Iterator[tuple[Any, ...]]:
@@ -89,20 +107,6 @@ def _by_day(question: Question, statement: Select[Any], days: Sequence[date]) ->
 def _together(question: Question, statement: Select[Any], days: Sequence[date]) -> Iterator[tuple[Any, ...]]:
     """As `_by_day`, with any of the days first: nobody asks which."""
     yield from ((days[0], *row) for row in question.rows(statement))
-
-
-def _unfolded(question: Question, days: Sequence[date]) -> list[tuple[date, int]]:
-    """The days of which an hour is not folded yet, each with the last that is, or -1: today, and hardly another."""
-    asked = func.unnest(literal(list(days), ARRAY(Date))).column_valued("asked")
-    last = {cube: _last_hour(cube, asked) for cube in (FINEST, COARSER[0])}
-    found = question.rows(select(asked, last[FINEST], last[COARSER[0]]))
-    return [(day, folded) for day, finest, folded in found if finest > folded]
-
-
-def _last_hour(cube: int, day: ColumnElement[date]) -> ScalarSelect[int]:
-    """One step into the index of the day's partition."""
-    last = func.coalesce(func.max(rollups.c.hour), -1)
-    return select(last).where(rollups.c.cube == cube, day == DAY).scalar_subquery()
 
 
 def _chunks(days: Sequence[date]) -> Iterator[Sequence[date]]:
