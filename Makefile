@@ -42,8 +42,9 @@ bench-gateway: $(STAMPS)/dev ## CPU per call beside nginx and the reference prot
 	@$(BIN)/python -m benchmarks.gateway $(ARGS)
 	@$(BIN)/python -m benchmarks.page
 
-bench-records: $(STAMPS)/dev ## latency of record queries and the drain's cost, from 10^5 rows up
+bench-records: $(STAMPS)/dev ## latency of record queries and the drain's cost, from 10^5 rows up, on each database
 	@$(BIN)/python -m benchmarks.records $(ARGS)
+	@$(BIN)/python -m benchmarks.records --database postgresql $(ARGS)
 	@$(BIN)/python -m benchmarks.page
 
 bench-scenes: $(STAMPS)/dev ## what rendering a scene costs a call
@@ -52,8 +53,10 @@ bench-scenes: $(STAMPS)/dev ## what rendering a scene costs a call
 bench-config: $(STAMPS)/dev ## whole documents, small changes of large ones, long histories
 	@$(BIN)/python -m benchmarks.config $(ARGS)
 
-campaign-records: $(STAMPS)/dev ## kill -9 under load, 50 rounds: nothing lost, nothing twice
-	@$(BIN)/python tests/campaign_records.py --rounds 50 --json benchmarks/results/campaign-records.json $(ARGS)
+campaign-records: $(STAMPS)/dev ## kill -9 under load, 50 rounds on each database; PostgreSQL stopped and frozen for 60 s
+	@PYTHONPATH=. $(BIN)/python tests/campaign_records.py --rounds 50 --json benchmarks/results/campaign-records.json $(ARGS)
+	@PYTHONPATH=. $(BIN)/python tests/campaign_records.py --database postgresql --rounds 50 --outage-s 60 \
+		--json benchmarks/results/campaign-records-postgresql.json $(ARGS)
 
 campaign-reload: $(STAMPS)/dev ## revisions under load for 60 s, and 500 of them in one process: no call fails or mixes two
 	@$(BIN)/python tests/campaign_reload.py --json benchmarks/results/campaign-reload.json $(ARGS)

@@ -5,13 +5,12 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from pathlib import Path
 
 from msgspec import Struct
 
 from benchmarks.calls import Traffic
+from benchmarks.places import Place
 from benchmarks.stored import BATCH
-from dujiang.records.sink import SqliteSink
 
 RATE = 2_000
 """Rows a second."""
@@ -43,10 +42,10 @@ class Arrivals:
 
 
 @contextmanager
-def arriving(directory: Path, now_ms: int, seed: int) -> Generator[Arrivals]:
+def arriving(place: Place, now_ms: int, seed: int) -> Generator[Arrivals]:
     """Stores calls from `now_ms` on until the block ends."""
     ours, theirs = get_context("spawn").Pipe()
-    process = get_context("spawn").Process(target=_store, args=(directory, now_ms, seed, theirs), daemon=True)
+    process = get_context("spawn").Process(target=_store, args=(place, now_ms, seed, theirs), daemon=True)
     arrivals = Arrivals()
     process.start()
     try:
@@ -64,9 +63,9 @@ def arriving(directory: Path, now_ms: int, seed: int) -> Generator[Arrivals]:
         process.join()
 
 
-def _store(directory: Path, now_ms: int, seed: int, pipe: Connection) -> None:
+def _store(place: Place, now_ms: int, seed: int, pipe: Connection) -> None:
     traffic = Traffic(seed, content_share=0.1)
-    sink = SqliteSink(directory)
+    sink = place.sink()
     rows, cpu_s, late_s, max_late_s = 0, 0.0, 0.0, 0.0
     pipe.send("started")
     began_s = time.monotonic()

@@ -12,7 +12,7 @@ from benchmarks.report import Report
 _ROOT = Path(__file__).parents[1]
 PAGE = _ROOT / "docs" / "performance.md"
 GATEWAY = _ROOT / "benchmarks" / "results" / "gateway.json"
-RECORDS = records.RESULT
+RECORDS = records.RESULTS
 
 
 def with_tables(page: str, report: Report) -> str:
@@ -21,10 +21,10 @@ def with_tables(page: str, report: Report) -> str:
 
 
 def with_records(page: str, report: records.Report) -> str:
-    """The page with what stands between its `records` marks replaced."""
+    """The page with what stands between the marks of the report's name (`records`, `records-postgresql`) replaced."""
     where = f"{', '.join(report.machine.values())}. Milliseconds; growth is that of the p50."
     tables = "\n".join(_table(list(lines)) for lines in (_storing(report), _asking(report)))
-    return _replaced(page, "records", f"\n{where}\n\n{tables}\n")
+    return _replaced(page, report.name, f"\n{where}\n\n{tables}\n")
 
 
 def read_report(file: Path) -> Report:
@@ -48,7 +48,9 @@ def _markdown(report: Report) -> str:
 def _storing(report: records.Report) -> Iterator[list[str]]:
     yield ["storing", *(f"{load.rows:,} rows" for load in report.loads)]
     for name, figure in records.LOAD_FIGURES.items():
-        yield [name, *map(figure, report.loads)]
+        figures = [text for load in report.loads if (text := figure(load)) is not None]
+        if figures:
+            yield [name, *figures]
 
 
 def _asking(report: records.Report) -> Iterator[list[str]]:
@@ -71,6 +73,13 @@ def _table(lines: list[list[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in (heading, rule, *rows))
 
 
+def main() -> None:
+    page = with_tables(PAGE.read_text(), read_report(GATEWAY))
+    for file in RECORDS.values():
+        if file.exists():
+            page = with_records(page, read_records(file))
+    PAGE.write_text(page)
+
+
 if __name__ == "__main__":
-    text = with_tables(PAGE.read_text(), read_report(GATEWAY))
-    PAGE.write_text(with_records(text, read_records(RECORDS)))
+    main()

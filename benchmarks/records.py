@@ -4,19 +4,19 @@ Rows as `benchmarks.calls` makes them, over `--days` days that end at a noon (wh
 stored by `benchmarks.stored`. Then, while 2,000 rows a second arrive (`benchmarks.arrivals`), each question is asked
 again and again with changing values; those about 24 hours end at that noon, before what arrives. Durations include
 opening a day's file where it was not open; CPU time of storing is that of the storing processes, of asking that of the
-asking thread. Each number of rows has a fresh directory, which is removed afterwards.
+asking thread, PostgreSQL's own apart. Each number of rows has a fresh directory or server, which is removed afterwards.
+PostgreSQL is the wheel's with its own defaults, on the same machine.
 """
 
 import random
-import shutil
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from datetime import date
 from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 import typer
@@ -27,18 +27,27 @@ from rich.table import Table
 
 from benchmarks.arrivals import Arrived, arriving
 from benchmarks.calls import APPS, USERS_OF_AN_APP
+from benchmarks.places import Place, postgres_place, sqlite_place
 from benchmarks.report import machine
 from benchmarks.stored import Stored, fill
 from dujiang.core.errors import Unprocessable
 from dujiang.records.moments import DAY_MS, HOUR_MS, iso, start_of
 from dujiang.records.query import RecordQuery, Scope, parse_query
 from dujiang.records.record import Record
-from dujiang.records.search import Page
-from dujiang.records.service import SqliteRecords
-from dujiang.records.sink import SqliteSink
+from dujiang.records.service import Page
 from dujiang.records.stats_query import parse_stats
 
-RESULT = Path(__file__).parent / "results" / "records.json"
+Database = Literal["sqlite", "postgresql"]
+
+_FOLDER = Path(__file__).parent / "results"
+RESULTS: dict[Database, Path] = {
+    "sqlite": _FOLDER / "records.json",
+    "postgresql": _FOLDER / "records-postgresql.json",
+}
+_PLACES: dict[Database, Callable[[], AbstractContextManager[Place]]] = {
+    "sqlite": sqlite_place,
+    "postgresql": postgres_place,
+}
 _ASKED, _ASKED_AT_LEAST = 100, 20
 _ASKING_S = 8.0
 _END_MS = start_of(date(2026, 6, 1)) + 12 * HOUR_MS
@@ -65,7 +74,8 @@ class Row(Struct, frozen=True):
 
 class Load(Struct, frozen=True):
     """What storing came to. `fill_s` is how long it took with making the rows up, in two processes at once; `drop_ms`
-    the longest that forgetting one day took; `arrived` what was stored while questions were asked.
+    the longest that forgetting one day took; `arrived` what was stored while questions were asked;
+    `server_cpu_us_per_row` what the database's own processes used while rows were stored, None where there are none.
     """
 
     rows: int
@@ -77,11 +87,13 @@ class Load(Struct, frozen=True):
     export_rows_per_s: float
     drop_ms: float
     arrived: Arrived
+    server_cpu_us_per_row: float | None = None
 
 
-LOAD_FIGURES: dict[str, Callable[[Load], str]] = {
+LOAD_FIGURES: dict[str, Callable[[Load], str | None]] = {
     "made up and stored, s": lambda load: f"{load.fill_s:,.0f}",
     "CPU µs a row, stored day after day": lambda load: f"{load.cpu_us_per_row:.1f}",
+    "CPU µs a row in the database's processes": lambda load: _tenths(load.server_cpu_us_per_row),
     "bytes a row": lambda load: f"{load.bytes_per_row:,.0f}",
     "rows/s that arrived while questions were asked": lambda load: f"{load.arrived.rows_per_s:,.0f}",
     "their CPU µs a row": lambda load: f"{load.arrived.cpu_us_per_row:.1f}",
@@ -90,6 +102,13 @@ LOAD_FIGURES: dict[str, Callable[[Load], str]] = {
     "rows/s exported": lambda load: f"{load.export_rows_per_s:,.0f}",
     "a day dropped, ms at most": lambda load: f"{load.drop_ms:.1f}",
 }
+
+
+"""What there is to say of a load, None where it has no such figure."""
+
+
+def _tenths(figure: float | None) -> str | None:
+    return None if figure is None else f"{figure:.1f}"
 
 
 class Report(Struct):
@@ -103,15 +122,14 @@ class Report(Struct):
 
 
 class Bench:
-    """One number of rows in one directory."""
+    """One number of rows in one place."""
 
-    def __init__(self, directory: Path, stored: Stored, days: int, seed: int) -> None:
+    def __init__(self, place: Place, stored: Stored, days: int, seed: int) -> None:
         self._days = days
         self._random = random.Random(seed)  # noqa: S311 a benchmark draws no secrets
         self._sample = stored.sample
-        self._directory = directory
         self._began_s = time.monotonic()
-        self.records = SqliteRecords(directory, clock=lambda: self._now_ms() / 1000)
+        self.records = place.records(lambda: self._now_ms() / 1000)
 
     def _now_ms(self) -> int:
         return _END_MS + round((time.monotonic() - self._began_s) * 1000)
@@ -208,35 +226,34 @@ def _measured(ask: Ask) -> list[tuple[float, float, bool]]:
     return found
 
 
-def _run(count: int, days: int, seed: int, console: Console) -> tuple[Load, list[Row]]:
-    directory = Path(tempfile.mkdtemp(prefix="dujiang-records-"))
+def _run(place: Place, count: int, days: int, seed: int, console: Console) -> tuple[Load, list[Row]]:
+    console.print(f"{count:,} rows over {days} days", style="dim")
+    server_s, began_s = place.cpu_s(), time.monotonic()
+    stored = fill(place, count, days, _END_MS, seed)
+    fill_s = time.monotonic() - began_s
+    place.settle()
+    used_s = None if server_s is None else (place.cpu_s() or 0.0) - server_s
+    size = place.size_bytes()
+    bench = Bench(place, stored, days, seed)
     try:
-        console.print(f"{count:,} rows over {days} days", style="dim")
-        began_s = time.monotonic()
-        stored = fill(directory, count, days, _END_MS, seed)
-        fill_s = time.monotonic() - began_s
-        size = sum(file.stat().st_size for file in directory.iterdir())
-        bench = Bench(directory, stored, days, seed)
-        try:
-            with arriving(directory, _END_MS, seed + 2) as arrivals:
-                rows = list(_asked(bench, count, days))
-            export_rate = bench.export_rate()
-        finally:
-            bench.close()
-        load = Load(
-            count,
-            days,
-            fill_s=round(fill_s, 1),
-            rows_per_s=round(count / stored.wall_s),
-            cpu_us_per_row=round(stored.cpu_s / count * 1e6, 1),
-            bytes_per_row=round(size / count),
-            export_rows_per_s=round(export_rate),
-            drop_ms=round(_drop_ms(directory), 1),
-            arrived=arrivals.result,
-        )
-        return load, rows
+        with arriving(place, _END_MS, seed + 2) as arrivals:
+            rows = list(_asked(bench, count, days))
+        export_rate = bench.export_rate()
     finally:
-        shutil.rmtree(directory)
+        bench.close()
+    load = Load(
+        count,
+        days,
+        fill_s=round(fill_s, 1),
+        rows_per_s=round(count / stored.wall_s),
+        cpu_us_per_row=round(stored.cpu_s / count * 1e6, 1),
+        bytes_per_row=round(size / count),
+        export_rows_per_s=round(export_rate),
+        drop_ms=round(_drop_ms(place), 1),
+        arrived=arrivals.result,
+        server_cpu_us_per_row=None if used_s is None else round(used_s / count * 1e6, 1),
+    )
+    return load, rows
 
 
 def _asked(bench: Bench, count: int, days: int) -> Iterator[Row]:
@@ -254,9 +271,9 @@ def _asked(bench: Bench, count: int, days: int) -> Iterator[Row]:
         )
 
 
-def _drop_ms(directory: Path) -> float:
+def _drop_ms(place: Place) -> float:
     """Forgets every day, the oldest first; the longest that one took."""
-    sink = SqliteSink(directory)
+    sink = place.sink()
     longest_s = 0.0
     try:
         for day in reversed(sink.days()):
@@ -271,7 +288,7 @@ def _drop_ms(directory: Path) -> float:
 def _print(report: Report, console: Console) -> None:
     loads = Table("", *(f"{load.rows:,} rows" for load in report.loads), title="Storing")
     for name, figure in LOAD_FIGURES.items():
-        loads.add_row(name, *map(figure, report.loads))
+        loads.add_row(name, *(figure(load) or "–" for load in report.loads))
     console.print(loads)
     table = Table("question", *(f"{load.rows:,}: p50 / p95 ms" for load in report.loads), title="Asking")
     for question in dict.fromkeys(row.question for row in report.rows):
@@ -284,16 +301,21 @@ def main(
     rows: Annotated[list[int] | None, typer.Option(help="How many; several times for several runs.")] = None,
     days: Annotated[int, typer.Option(help="Over how many days.")] = 90,
     seed: Annotated[int, typer.Option(help="Of the made-up calls.")] = 1,
-    json: Annotated[Path, typer.Option(help="Where the result goes.")] = RESULT,
+    json: Annotated[Path | None, typer.Option(help="Where the result goes.")] = None,
+    database: Annotated[Database, typer.Option(help="Which database keeps them.")] = "sqlite",
 ) -> None:
     """Measures storing and asking at 100,000 and 1,000,000 rows, or as many as said."""
     console = Console()
-    report = Report("records", "benchmarks.calls", (__doc__ or "").split("\n")[0], [seed], machine(), [], [])
+    file = json or RESULTS[database]
+    protocol = (__doc__ or "").split("\n")[0]
+    report = Report(RESULTS[database].stem, "benchmarks.calls", protocol, [seed], machine(), [], [])
     for count in rows or [100_000, 1_000_000]:
-        load, measured = _run(count, days, seed, console)
+        with _PLACES[database]() as place:
+            report.machine["database"] = place.version()
+            load, measured = _run(place, count, days, seed, console)
         report.loads.append(load)
         report.rows += measured
-        _write(report, json)
+        _write(report, file)
     _print(report, console)
 
 

@@ -1,4 +1,4 @@
-"""Fills a directory of records with made-up calls, as the drain would have: day after day, in batches of 500.
+"""Fills a place of records with made-up calls, as the drain would have: day after day, in batches of 500.
 
 Two processes share the days, since making 10,000,000 calls up takes as long as storing them.
 """
@@ -9,15 +9,14 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from itertools import islice
 from multiprocessing import get_context
-from pathlib import Path
 
 from msgspec import Struct
 from rich.progress import Progress
 
 from benchmarks.calls import Traffic
+from benchmarks.places import Place
 from dujiang.records.moments import DAY_MS
 from dujiang.records.record import Record
-from dujiang.records.sink import SqliteSink
 
 BATCH = 500
 _PROCESSES = 2
@@ -26,9 +25,9 @@ _LOOK_S = 0.5
 
 
 class Part(Struct, frozen=True):
-    """A run of days that one process stores into a directory of its own."""
+    """A run of days that one process stores."""
 
-    directory: Path
+    place: Place
     count: int
     start_ms: int
     end_ms: int
@@ -44,23 +43,21 @@ class Stored(Struct):
     sample: list[Record]
 
 
-def fill(directory: Path, count: int, days: int, end_ms: int, seed: int) -> Stored:
+def fill(place: Place, count: int, days: int, end_ms: int, seed: int) -> Stored:
     """Stores `count` calls of the days before `end_ms`, showing how far it is."""
     start_ms = end_ms - days * DAY_MS
-    # The border between two parts is a midnight, so that no file is written by both.
+    # The border between two parts is a midnight, so that no day is written by both.
     middle_ms = (start_ms + end_ms) // 2 // DAY_MS * DAY_MS
     share = (middle_ms - start_ms) / (end_ms - start_ms)
     first = round(count * share)
+    one, other = place.shares()
     parts = [
-        Part(directory / "first", first, start_ms, middle_ms, seed),
-        Part(directory / "second", count - first, middle_ms, end_ms, seed + 1),
+        Part(one, first, start_ms, middle_ms, seed),
+        Part(other, count - first, middle_ms, end_ms, seed + 1),
     ]
     with ProcessPoolExecutor(_PROCESSES, mp_context=get_context("spawn")) as pool:
-        stored = _followed([pool.submit(_store, part) for part in parts], directory, days)
-    for part in parts:
-        for file in part.directory.iterdir():
-            file.rename(directory / file.name)
-        part.directory.rmdir()
+        stored = _followed([pool.submit(_store, part) for part in parts], place, days)
+    place.join()
     return Stored(
         count,
         sum(part.wall_s for part in stored),
@@ -74,12 +71,11 @@ def batches(rows: Iterator[Record]) -> Iterator[list[Record]]:
         yield batch
 
 
-def _followed(parts: list[Future[Stored]], directory: Path, days: int) -> list[Stored]:
+def _followed(parts: list[Future[Stored]], place: Place, days: int) -> list[Stored]:
     with Progress(transient=True) as progress:
         bar = progress.add_task("days stored", total=days + 1)
         while wait(parts, _LOOK_S).not_done:
-            begun = sum(1 for _ in directory.glob("*/????-??-??.db"))
-            progress.update(bar, completed=max(begun - _PROCESSES, 0))
+            progress.update(bar, completed=max(place.days_begun() - _PROCESSES, 0))
     return [part.result() for part in parts]
 
 
@@ -88,7 +84,7 @@ def _store(part: Part) -> Stored:
     rows = Traffic(part.seed, content_share=0.1).spread(part.count, start_ms=part.start_ms, end_ms=part.end_ms)
     done = Stored(part.count, 0.0, 0.0, [])
     keep = _SAMPLED / max(part.count, 1)
-    sink = SqliteSink(part.directory)
+    sink = part.place.sink()
     try:
         for batch in batches(rows):
             done.sample += [row for row in batch if draw.random() < keep]

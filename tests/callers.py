@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import json
 import random
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -41,7 +42,8 @@ class Heard:
 
     `status` is None where no answer began. `is_complete`: its end arrived, so the call is acknowledged. `is_cut`: an
     error stood at the end of a stream. `has_left`: the caller hung up first; otherwise a call that is not complete is
-    one whose server went away. `error` is the body of an answer that is one, as far as it says much.
+    one whose server went away. `error` is the body of an answer that is one, as far as it says much. `took_ms` is from
+    before the connection until the end.
     """
 
     request_id: str
@@ -50,6 +52,7 @@ class Heard:
     is_cut: bool = False
     has_left: bool = False
     error: str = ""
+    took_ms: float = 0.0
 
 
 class _Answer:
@@ -75,6 +78,7 @@ async def ask(port: int, question: Question) -> Heard:
     answer = _Answer()
     has_left = False
     writer: asyncio.StreamWriter | None = None
+    began = time.monotonic()
     try:
         async with asyncio.timeout(_PATIENCE_S if question.leaves_after_s is None else question.leaves_after_s):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -92,7 +96,8 @@ async def ask(port: int, question: Question) -> Heard:
     is_cut = answer.is_complete and answer.is_stream and b'"error":{' in answer.body
     has_left = has_left and not answer.is_complete
     error = "" if answer.status == 200 else answer.body[:300].decode("utf-8", "replace")
-    return Heard(question.request_id, answer.status, answer.is_complete, is_cut, has_left, error)
+    took_ms = (time.monotonic() - began) * 1000
+    return Heard(question.request_id, answer.status, answer.is_complete, is_cut, has_left, error, took_ms)
 
 
 async def _read(reader: asyncio.StreamReader, answer: _Answer) -> None:

@@ -50,15 +50,18 @@ def loading(port: int, prefix: str, seed: int, seconds: float) -> tuple[Load, Th
     return load, thread
 
 
-def rounds(data_dir: Path, emulator: Emulator, victims: list[Victim], seed: int) -> Iterator[Round]:
-    """One round per victim, all on one data directory, so that each begins with what the kills before it left.
+def rounds(
+    data_dir: Path, emulator: Emulator, victims: list[Victim], seed: int, database_url: str | None = None
+) -> Iterator[Round]:
+    """One round per victim, all on one data directory and one database, so that each begins with what the kills before
+    it left. The database is SQLite where no URL is given.
 
     At the end everything that any round recorded must still be there once, and the sums must agree.
     """
     draw = random.Random(seed)
     everything: list[Heard] = []
     with ExitStack() as stack:
-        house = _House(data_dir, emulator)
+        house = _House(data_dir, emulator, database_url)
         stack.callback(house.stop)
         gateway = house.start()
         for number, victim in enumerate(victims):
@@ -85,9 +88,9 @@ def rounds(data_dir: Path, emulator: Emulator, victims: list[Victim], seed: int)
 class _House:
     """A server on one data directory, through all its deaths."""
 
-    def __init__(self, data_dir: Path, emulator: Emulator) -> None:
+    def __init__(self, data_dir: Path, emulator: Emulator, database_url: str | None) -> None:
         self._data_dir = data_dir
-        self._environ = environ(emulator.url)
+        self._environ = environ(emulator.url) | ({"DUJIANG_DATABASE_URL": database_url} if database_url else {})
         self._stack = ExitStack()
         self._gateway: Gateway | None = None
         self._workers: list[psutil.Process] = []

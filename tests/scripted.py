@@ -50,6 +50,16 @@ def document(**sections: Any) -> str:
     )
 
 
+def patient_document() -> str:
+    """The document without its short clocks, for what measures something else on a machine that may be busy."""
+    return document(
+        models={
+            name: {"targets": [{"provider": "openai", "model": behaviour}], "price": _PRICE}
+            for name, behaviour in BEHAVIOURS.items()
+        }
+    )
+
+
 def environ(url: str) -> dict[str, str]:
     """Where the emulator is, for the document."""
     return {"OPENAI_BASE_URL": f"{url}/v1", "OPENAI_API_KEY": "sk-emulated"}

@@ -17,7 +17,6 @@ from dujiang.identity.key_ring import KeyRing
 from dujiang.records.journal import Journal
 from dujiang.records.service import Records
 from dujiang.snapshot import Snapshot
-from dujiang.storage.database import Database
 from dujiang.telemetry.metrics import ConfigCounts, JournalCounts, Metrics
 
 BODY_LIMIT_BYTES = 16 * 1024 * 1024
@@ -36,7 +35,6 @@ class Runtime:
         keys: KeyRing,
         metrics: Metrics,
         *,
-        database: Database,
         journal: Journal,
         records: Records,
         has_open_metrics: bool = False,
@@ -54,9 +52,9 @@ class Runtime:
         self.started_at_s = int(time())
         self.journal = journal
         self.records = records
-        self._database = database
         self.calls = OpenCalls()
         self.is_draining = False
+        self.database_state = "ok"
         self.body_limit_bytes = body_limit_bytes
         self._keys = keys
 
@@ -113,9 +111,9 @@ class Runtime:
             if snapshot.services.get(name) is not service:
                 service.close()
 
-    def database_state(self) -> str:
-        """`ok`, or what is wrong with the database."""
-        return self._database.state()
+    def replace_database_state(self, state: str) -> None:
+        """`ok`, or what is wrong with the database. Looked at in the background: no request waits for a database."""
+        self.database_state = state
 
     def journal_counts(self) -> JournalCounts:
         """What the metrics tell of the journal."""

@@ -30,10 +30,10 @@ from dujiang.providers.local import Embedded
 from dujiang.records.drain import Drain
 from dujiang.records.leftovers import forget_leftovers
 from dujiang.records.masking_sink import MaskingSink
-from dujiang.records.places import JOURNAL, RECORDS
+from dujiang.records.places import JOURNAL
 from dujiang.records.retention import drop_before, drop_content_before, first_kept
 from dujiang.records.settings import RecordSettings
-from dujiang.records.sink import SqliteSink
+from dujiang.records.stores import Store, open_store
 from dujiang.storage.database import connect
 from dujiang.storage.secret_key import make_key_file, open_keychain
 from dujiang.storage.secrets import SecretStore
@@ -110,13 +110,13 @@ async def _serve(
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stopping.set)
     async with AsyncExitStack() as stack:
-        sink = SqliteSink(settings.data_dir / RECORDS)
-        stack.callback(sink.close)
-        await asyncio.to_thread(sink.upgrade, stopping.is_set)
-        drain = Drain(settings.data_dir / JOURNAL, MaskingSink(sink))
+        store = open_store(settings.database_url, settings.data_dir)
+        stack.callback(store.close)
+        await asyncio.to_thread(store.upgrade, stopping.is_set)
+        drain = Drain(settings.data_dir / JOURNAL, MaskingSink(store))
         drain.start()
         stack.callback(_finish, drain)
-        forgetting = asyncio.create_task(_forget(sink, settings, document.records), name="forget old records")
+        forgetting = asyncio.create_task(_forget(store, settings, document.records), name="forget old records")
         stack.callback(forgetting.cancel)
         embedded, missing = await _start_embedded(document, stack)
         orders = Orders(
@@ -230,14 +230,17 @@ def _finish(drain: Drain) -> None:
         _log.warning("some records are still in the journal; the next start carries them on")
 
 
-async def _forget(sink: SqliteSink, serving: ServeSettings, settings: RecordSettings) -> None:
+async def _forget(store: Store, serving: ServeSettings, settings: RecordSettings) -> None:
     """Drop what is older than the document keeps it: at the start, and every hour."""
     while True:
         now_ms = int(time.time() * 1000)
-        await asyncio.to_thread(drop_before, sink, first_kept(now_ms, settings.retention_days))
-        await asyncio.to_thread(drop_content_before, sink, first_kept(now_ms, settings.content_retention_days))
         kept_s = settings.content_retention_days * _DAY_S
-        await asyncio.to_thread(forget_leftovers, serving.data_dir / JOURNAL, now_ms / 1000 - kept_s)
+        try:
+            await asyncio.to_thread(drop_before, store, first_kept(now_ms, settings.retention_days))
+            await asyncio.to_thread(drop_content_before, store, first_kept(now_ms, settings.content_retention_days))
+            await asyncio.to_thread(forget_leftovers, serving.data_dir / JOURNAL, now_ms / 1000 - kept_s)
+        except Exception as error:  # noqa: BLE001 whatever the database or the disk raises: it is tried again
+            _log.error("old records could not be dropped, the next hour tries again: %s", type(error).__name__)
         await asyncio.sleep(_FORGET_S)
         settings = await asyncio.to_thread(_newest_settings, serving, settings)
 

@@ -26,13 +26,14 @@ from dujiang.identity.follow import follow_keys
 from dujiang.identity.key_ring import load_keys
 from dujiang.orders import Orders
 from dujiang.records.journal import Journal
-from dujiang.records.places import JOURNAL, RECORDS
-from dujiang.records.service import SqliteRecords
+from dujiang.records.places import JOURNAL
 from dujiang.records.settings import RecordSettings
+from dujiang.records.stores import open_records
 from dujiang.runtime import Runtime
 from dujiang.server.listener import Server
 from dujiang.snapshot import Compiler
 from dujiang.storage.database import Database, connect
+from dujiang.storage.follow import follow_state
 from dujiang.storage.secret_key import open_keychain
 from dujiang.storage.secrets import SecretStore
 from dujiang.telemetry.logging import configure_logging
@@ -80,9 +81,8 @@ def open_runtime(orders: Orders, database: Database) -> Runtime:
         configuration,
         load_keys(database),
         metrics,
-        database=database,
         journal=journal,
-        records=SqliteRecords(data_dir / RECORDS),
+        records=open_records(orders.database_url, data_dir),
         has_open_metrics=orders.has_open_metrics,
         body_limit_bytes=orders.body_limit_bytes,
     )
@@ -116,6 +116,7 @@ async def serve(runtime: Runtime, database: Database, orders: Orders) -> None:
         asyncio.create_task(
             follow_config(runtime.follow_config, runtime.note_trouble), name="follow the configuration"
         ),
+        asyncio.create_task(follow_state(database, runtime.replace_database_state), name="follow the database"),
     )
     await stopping.wait()
     for follower in followers:

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from fastapi import FastAPI
 from gateway import Answer
+from stores import opened
 
 from benchmarks.calls import Traffic
 from dujiang.api import records as routes
@@ -20,8 +21,6 @@ from dujiang.core.call import Caller, Rights
 from dujiang.core.errors import Unauthenticated
 from dujiang.records.moments import DAY_MS, iso, start_of
 from dujiang.records.record import Content
-from dujiang.records.service import SqliteRecords
-from dujiang.records.sink import SqliteSink
 
 START = start_of(date(2026, 3, 4))
 END = START + DAY_MS
@@ -60,18 +59,18 @@ def rows():
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory, rows) -> Iterator[Identified]:
-    directory = tmp_path_factory.mktemp("routes") / "records"
-    sink = SqliteSink(directory)
-    sink.insert(rows)
-    records = SqliteRecords(directory)
+def client(shared_home, rows) -> Iterator[Identified]:
+    with opened(shared_home) as (sink, records):
+        sink.insert(rows)
+        yield application(records)
+
+
+def application(records) -> Identified:
     app = FastAPI()
     app.state.runtime = Runtime(records=records)
     app.include_router(routes.router)
     install_error_handlers(app)
-    yield Identified(app)
-    records.close()
-    sink.close()
+    return Identified(app)
 
 
 def ask(client: Identified, path: str = "", key: str | None = "platform", **parameters: object) -> Answer:

@@ -10,13 +10,13 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import text
+from sqlalchemy import inspect, text
 
 import dujiang
 from dujiang import migrations
 from dujiang.core.errors import Misconfigured
 from dujiang.identity.keys import create_key, list_keys
-from dujiang.storage.database import EXPECTED_SCHEMA, connect, metadata, sqlite_url
+from dujiang.storage.database import EXPECTED_SCHEMA, connect, metadata
 
 PACKAGE = Path(dujiang.__file__).parent
 
@@ -38,8 +38,8 @@ def upgrade():
 
 
 @pytest.fixture
-def database(tmp_path):
-    with connect(sqlite_url(tmp_path)) as database:
+def database(database_url):
+    with connect(database_url) as database:
         yield database
 
 
@@ -97,12 +97,12 @@ def test_a_file_of_another_program_is_left_alone(database):
     assert database.schema_version() is None
 
 
-def test_processes_that_migrate_at_once_wait_for_each_other(tmp_path):
+def test_processes_that_migrate_at_once_wait_for_each_other(database_url):
     failures = []
 
     def start():
         try:
-            with connect(sqlite_url(tmp_path)) as mine:
+            with connect(database_url) as mine:
                 migrations.prepare(mine)
         except Exception as failure:  # noqa: BLE001 whatever it is, the test must show it
             failures.append(failure)
@@ -164,5 +164,10 @@ def _set_version(database, version):
 
 
 def _schema(database):
+    """Of every table its columns, in their order, with their types."""
     with database.read() as connection:
-        return connection.execute(text("SELECT name, sql FROM sqlite_master ORDER BY name")).all()
+        found = inspect(connection)
+        return {
+            table: [(column["name"], str(column["type"])) for column in found.get_columns(table)]
+            for table in found.get_table_names()
+        }

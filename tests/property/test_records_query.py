@@ -1,22 +1,21 @@
 """Pages laid end to end are all rows that match, in order, none twice, whatever is inserted meanwhile."""
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stores import Home, empty, opened
 
 from benchmarks.calls import Traffic
 from dujiang.records.moments import DAY_MS, HOUR_MS, start_of
 from dujiang.records.query import RecordQuery, Scope
 from dujiang.records.record import Record
-from dujiang.records.service import SqliteRecords
-from dujiang.records.sink import SqliteSink
+from dujiang.records.service import Records
+from dujiang.records.stores import Store
 
 START = start_of(date(2026, 3, 4))
 END = START + 2 * DAY_MS
@@ -53,15 +52,11 @@ scopes = st.builds(
 
 
 @contextmanager
-def storing(rows: list[Record]) -> Iterator[tuple[SqliteSink, SqliteRecords]]:
-    with tempfile.TemporaryDirectory() as directory:
-        sink, records = SqliteSink(Path(directory)), SqliteRecords(Path(directory), clock=lambda: END / 1000)
+def storing(home: Home, rows: list[Record]) -> Iterator[tuple[Store, Records]]:
+    with opened(home, clock=lambda: END / 1000) as (sink, records):
+        empty(sink)
         sink.insert(rows)
-        try:
-            yield sink, records
-        finally:
-            records.close()
-            sink.close()
+        yield sink, records
 
 
 def matches(row: Record, query: RecordQuery, scope: Scope) -> bool:
@@ -87,10 +82,10 @@ def in_order(rows: list[Record], query: RecordQuery, scope: Scope) -> list[str]:
     st.lists(st.integers(1, 60), min_size=1, max_size=5),
     st.integers(0, len(ROWS)),
 )
-def test_pages_are_all_rows_once(data, asked, scope, sort, limits, early):
+def test_pages_are_all_rows_once(shared_home, data, asked, scope, sort, limits, early):
     shuffled = data.draw(st.permutations(ROWS))
     arriving = iter(shuffled[early:])
-    with storing(shuffled[:early]) as (sink, records):
+    with storing(shared_home, shuffled[:early]) as (sink, records):
         query = RecordQuery(sort=sort, **asked)
         before = set(in_order(shuffled[:early], query, scope))
         seen: list[str] = []
@@ -112,8 +107,8 @@ def test_pages_are_all_rows_once(data, asked, scope, sort, limits, early):
 
 @settings(max_examples=30)
 @given(st.lists(st.integers(0, len(ROWS) - 1), max_size=60), st.lists(st.integers(1, 30), min_size=1, max_size=6))
-def test_any_order_and_any_repetition_stores_each_row_once(order, sizes):
-    with storing([]) as (sink, records):
+def test_any_order_and_any_repetition_stores_each_row_once(shared_home, order, sizes):
+    with storing(shared_home, []) as (sink, records):
         inserted = 0
         position = 0
         for n in range(200):

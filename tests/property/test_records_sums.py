@@ -2,23 +2,19 @@
 
 import math
 import random
-import tempfile
 from collections import defaultdict
 from datetime import date
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stores import empty, opened
 
 from benchmarks.calls import Traffic
 from dujiang.records.cubes import CUBES, FINEST, WHOLE_DAY
 from dujiang.records.histogram import ACCURACY
 from dujiang.records.moments import DAY_MS, HOUR_MS, day_of, iso, start_of
-from dujiang.records.partitions import CALLS, Partitions
 from dujiang.records.query import NARROW_MS, Scope
-from dujiang.records.service import SqliteRecords
-from dujiang.records.sink import SqliteSink
 from dujiang.records.stats_query import parse_stats
 
 START = start_of(date(2026, 3, 4))
@@ -117,19 +113,15 @@ def assert_same(items, wanted, group_by):
 
 @settings(max_examples=50)
 @given(st.data(), seeds, sizes, groups, asked, scopes, hours, hours)
-def test_sums_equal_counting(data, seed, sizes, group_by, filters, scope, one, other):
+def test_sums_equal_counting(shared_home, data, seed, sizes, group_by, filters, scope, one, other):
     from_ms, to_ms = START + min(one, other) * HOUR_MS, START + max(one, other) * HOUR_MS
     if not is_allowed(group_by, filters, scope, from_ms, to_ms):
         to_ms = from_ms + data.draw(st.integers(0, 24)) * HOUR_MS
-    with tempfile.TemporaryDirectory() as directory:
-        sink, records = SqliteSink(Path(directory)), SqliteRecords(Path(directory), clock=lambda: NOW / 1000)
-        try:
-            insert(sink, seed, sizes)
-            given = {"group_by": ",".join(group_by), "from": iso(from_ms), "to": iso(to_ms), **filters}
-            items = records.stats(parse_stats(given.items(), NOW), scope)
-        finally:
-            records.close()
-            sink.close()
+    with opened(shared_home, clock=lambda: NOW / 1000) as (sink, records):
+        empty(sink)
+        insert(sink, seed, sizes)
+        given = {"group_by": ",".join(group_by), "from": iso(from_ms), "to": iso(to_ms), **filters}
+        items = records.stats(parse_stats(given.items(), NOW), scope)
     names = {"user_id": "user", "user_role": "role"}
     wanted = [
         row
@@ -144,20 +136,13 @@ def test_sums_equal_counting(data, seed, sizes, group_by, filters, scope, one, o
 
 @settings(max_examples=20)
 @given(seeds, sizes)
-def test_every_cube_holds_every_call_of_the_hours_that_are_folded(seed, sizes):
-    with tempfile.TemporaryDirectory() as directory:
-        sink, days = SqliteSink(Path(directory)), Partitions(Path(directory), CALLS)
-        try:
-            insert(sink, seed, sizes)
-            for day in days.days():
-                with days.reading(day) as connection:
-                    stored = connection.execute("SELECT cube, hour, calls, app, status FROM rollups").fetchall()
-                own = [row for row in ROWS if day_of(row.started_at_ms) == day]
-                is_past = day != day_of(NOW)
-                check_cubes(stored, own, is_past=is_past)
-        finally:
-            days.close()
-            sink.close()
+def test_every_cube_holds_every_call_of_the_hours_that_are_folded(shared_home, seed, sizes):
+    with opened(shared_home) as (sink, _):
+        empty(sink)
+        insert(sink, seed, sizes)
+        for day in sink.days():
+            own = [row for row in ROWS if day_of(row.started_at_ms) == day]
+            check_cubes(shared_home.rollups(day), own, is_past=day != day_of(NOW))
 
 
 def check_cubes(stored, rows, *, is_past):

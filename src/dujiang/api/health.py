@@ -66,13 +66,14 @@ async def health(runtime: Serving, is_detailed: Annotated[bool, Depends(may_see_
     is_degraded = (
         runtime.config_trouble is not None
         or runtime.journal.state().status != "ok"
+        or runtime.database_state != "ok"
         or any(target.state == "failing" for targets in providers.values() for target in targets.values())
     )
     status = "down" if runtime.is_draining else "degraded" if is_degraded else "ok"
     summary = Health(status=status, version=__version__, uptime_s=round(runtime.metrics.uptime_s, 3))
     if is_detailed:
         summary.components = {
-            "database": runtime.database_state(),
+            "database": runtime.database_state,
             "journal": msgspec.to_builtins(runtime.journal.state()),
             "providers": providers,
         }

@@ -14,7 +14,7 @@ DatabaseUrl = Annotated[
     str | None,
     typer.Option(
         envvar="DUJIANG_DATABASE_URL",
-        help="sqlite:///PATH. Without it: dujiang.db in the data directory.",
+        help="sqlite:///PATH or postgresql://… Without it: dujiang.db in the data directory.",
         show_default=False,
         show_envvar=True,
     ),

@@ -50,13 +50,17 @@ class Cursors:
         return hmac.digest(self._key, bound, "sha256")[:_SEAL_BYTES]
 
 
+def new_key() -> bytes:
+    return os.urandom(_KEY_BYTES)
+
+
 def read_key(file: Path) -> bytes:
     """The key of this installation, made the first time. Several processes may ask at once and get the same."""
     if not file.exists():
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = file.with_name(f"{file.name}.{new_id()}")
         draft.touch(mode=0o600)
-        draft.write_bytes(os.urandom(_KEY_BYTES))
+        draft.write_bytes(new_key())
         with suppress(FileExistsError):
             os.link(draft, file)
         draft.unlink()

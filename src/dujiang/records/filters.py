@@ -1,15 +1,16 @@
-"""A query as SQL, written so that SQLite walks the one index that fits it best."""
+"""A query as SQL, written so that SQLite walks the one index that fits it best; PostgreSQL finds it by itself."""
 
 from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Select, false, func, literal_column, or_, select, tuple_
-from sqlalchemy.sql.expression import UnaryExpression
-from sqlalchemy.sql.operators import custom_op
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
 from dujiang.records.cursor import Position
 from dujiang.records.moments import first_id
 from dujiang.records.query import RecordQuery, Scope
-from dujiang.records.tables import Sql, calls, compiled
+from dujiang.records.tables import calls
 
 Condition = ColumnElement[bool]
 
@@ -17,7 +18,7 @@ _EQUALITIES = ("app", "user_id", "user_role", "model", "provider", "status", "sc
 _LAST_CHARACTER = "\U0010ffff"
 
 
-def page_statement(query: RecordQuery, scope: Scope, after: Position | None, limit: int) -> Sql:
+def page_statement(query: RecordQuery, scope: Scope, after: Position | None, limit: int) -> Select[Any]:
     """The first `limit` rows of `calls` after a position, in the query's order."""
     key = _sort_key(query)
     statement = select(calls).where(*conditions(query, scope))
@@ -30,7 +31,7 @@ def page_statement(query: RecordQuery, scope: Scope, after: Position | None, lim
         if after is not None:
             statement = statement.where(tuple_(key, calls.c.id) < (after.value, after.id))
         order = [key.desc(), calls.c.id.desc()]
-    return compiled(statement.order_by(*order).limit(limit))
+    return statement.order_by(*order).limit(limit)
 
 
 def conditions(query: RecordQuery, scope: Scope) -> list[Condition]:
@@ -41,7 +42,7 @@ def conditions(query: RecordQuery, scope: Scope) -> list[Condition]:
     equal |= {name: value for name in ("app", "key_id") if (value := getattr(scope, name)) is not None}
     leading = _leading(equal)
     found: list[Condition] = [
-        (calls.c[name] if name in leading else _unindexed(calls.c[name])) == value for name, value in equal.items()
+        (calls.c[name] if name in leading else _Unindexed(calls.c[name])) == value for name, value in equal.items()
     ]
     if "status" in leading:
         found.append(calls.c.status != literal_column("'ok'"))
@@ -100,7 +101,7 @@ def _other(query: RecordQuery) -> list[Condition]:
 
 def _begins(column: Column[Any], start: str) -> Condition:
     """A range of texts instead of LIKE: nothing in `start` has a meaning of its own, and case counts as in an id."""
-    plain = _unindexed(column)
+    plain = _Unindexed(column)
     return (plain >= start) & (plain <= start + _LAST_CHARACTER)
 
 
@@ -115,6 +116,21 @@ def _sort_key(query: RecordQuery) -> ColumnElement[Any] | None:
             return None
 
 
-def _unindexed(column: Column[Any]) -> ColumnElement[Any]:
+class _Unindexed(FunctionElement[Any]):
     """The column with a plus before it, which SQLite looks up in no index (https://sqlite.org/optoverview.html §2)."""
-    return UnaryExpression(column, operator=custom_op[Any]("+"), type_=column.type)
+
+    inherit_cache = True
+
+    def __init__(self, column: Column[Any]) -> None:
+        super().__init__(column)
+        self.type = column.type
+
+
+@compiles(_Unindexed)
+def _with_plus(element: _Unindexed, compiler: SQLCompiler, **options: Any) -> str:
+    return f"+{compiler.process(element.clauses, **options)}"
+
+
+@compiles(_Unindexed, "postgresql")
+def _plain(element: _Unindexed, compiler: SQLCompiler, **options: Any) -> str:
+    return compiler.process(element.clauses, **options)

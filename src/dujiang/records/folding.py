@@ -5,43 +5,50 @@ never disagree with them. Until then readers add the finest rows of the last hou
 to what its hour was folded into.
 """
 
-from collections.abc import Mapping
-from sqlite3 import Connection
+from collections.abc import Iterable, Mapping
+from typing import Protocol
 
-from sqlalchemy import ScalarSelect, bindparam, func, select
-
-from dujiang.records.cubes import COARSER, FINEST, HOURS, Key, coarser
-from dujiang.records.rollups import add_to_rollups
-from dujiang.records.sums import Sums, sums_of
-from dujiang.records.tables import compiled, rollups
+from dujiang.records.cubes import HOURS, Key, coarser
+from dujiang.records.record import Record
+from dujiang.records.rollups import UserKey, summed
+from dujiang.records.sums import Sums
 
 
-def last_folded_hour() -> ScalarSelect[int]:
-    """As part of a statement: the day's last folded hour, -1 where there is none."""
-    last = func.coalesce(func.max(rollups.c.hour), -1)
-    return select(last).where(rollups.c.cube == COARSER[0]).scalar_subquery()
+class DaySums(Protocol):
+    """The stored sums of one day, in a transaction beside which nobody else writes to them."""
+
+    def add_to_rollups(self, sums: Mapping[Key, Sums]) -> None: ...
+
+    def add_to_users(self, sums: Mapping[UserKey, Sums]) -> None: ...
+
+    def last_folded_hour(self) -> int:
+        """-1 where there is none."""
+        ...
+
+    def finest(self, hours: range) -> dict[Key, Sums]:
+        """The finest rows of some hours, of which there is at least one."""
+        ...
 
 
-_LAST_FOLDED = compiled(select(last_folded_hour()))
-_HOUR = compiled(select(rollups).where(rollups.c.cube == FINEST, rollups.c.hour == bindparam("hour")))
-_KEY = len(Key._fields)
+def add_calls(stored: DaySums, fresh: Iterable[tuple[bytes, Record]]) -> int:
+    """Adds new records of the day, by id, to its sums, and to all others where their hour is folded; tells the latest
+    hour that has one of them.
 
-
-def add_late(connection: Connection, added: Mapping[Key, Sums]) -> None:
-    """Adds what a batch added to the finest sums of folded hours to all others."""
-    last = _last_folded(connection)
-    late = {key: sums for key, sums in added.items() if key.hour <= last}
+    Raises `ValueError` or `OverflowError` for no finite time, and where there are no records.
+    """
+    added = summed(fresh)
+    stored.add_to_rollups(added.finest)
+    stored.add_to_users(added.by_user)
+    last = stored.last_folded_hour()
+    late = {key: sums for key, sums in added.finest.items() if key.hour <= last}
     if late:
-        add_to_rollups(connection, coarser(late))
+        stored.add_to_rollups(coarser(late))
+    return max(key.hour for key in added.finest)
 
 
-def fold(connection: Connection, until_hour: int = HOURS) -> None:
+def fold(stored: DaySums, until_hour: int = HOURS) -> None:
     """Folds every hour before `until_hour` that is not folded yet."""
-    for hour in range(_last_folded(connection) + 1, until_hour):
-        rows = connection.execute(_HOUR.text, _HOUR.values | {"hour": hour}).fetchall()
-        finest = {Key(*row[:_KEY]): sums_of(row[_KEY:]) for row in rows}
-        add_to_rollups(connection, coarser(finest))
-
-
-def _last_folded(connection: Connection) -> int:
-    return connection.execute(_LAST_FOLDED.text, _LAST_FOLDED.values).fetchone()[0]
+    hours = range(stored.last_folded_hour() + 1, until_hour)
+    finest = stored.finest(hours) if hours else {}
+    if finest:
+        stored.add_to_rollups(coarser(finest))

@@ -30,10 +30,13 @@ class Clock:
     def is_over(self) -> bool:
         return time.monotonic() > self._ends
 
+    def left_s(self) -> float:
+        return max(0.0, self._ends - time.monotonic())
+
     def check(self) -> None:
         """Raises `Unprocessable` once the time is over."""
         if self.is_over():
-            raise _too_slow()
+            raise too_slow()
 
 
 class Turns:
@@ -68,9 +71,10 @@ def run(partitions: Partitions, day: date, statement: Sql, clock: Clock) -> list
             return connection.execute(statement.text, statement.values).fetchall()
     except sqlite3.DatabaseError as error:
         if clock.is_over():
-            raise _too_slow() from error
+            raise too_slow() from error
         raise Misconfigured(f"The records of {day} cannot be read: {error}.") from error
 
 
-def _too_slow() -> Unprocessable:
+def too_slow() -> Unprocessable:
+    """What a question that took all its time is answered with."""
     return Unprocessable("This takes too long: ask for a shorter range or fewer rows.", reason="too_slow")

@@ -1,15 +1,14 @@
 """What a batch adds to the sums of its day at once: to the finest by hour, and by user."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from sqlite3 import Connection
-from typing import Any
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from dujiang.records.cubes import FINEST, Key
 from dujiang.records.histogram import counted
 from dujiang.records.moments import DAY_MS, HOUR_MS, id_ms
 from dujiang.records.record import Record
 from dujiang.records.sums import Sums
-from dujiang.records.tables import QUARTER_HOURS, accumulation, rollups, users
+from dujiang.records.tables import QUARTER_HOURS
 
 FAILED = frozenset({"error", "cut"})
 """What counts as an error: we had no complete answer to give. Callers who left and calls we refused are no errors."""
@@ -17,17 +16,26 @@ FAILED = frozenset({"error", "cut"})
 MOST = 10**12
 """More tokens or millionths in one call than this are somebody's mistake, and would overflow the sums."""
 
-_ADD_ROLLUP = accumulation(rollups)
-_ADD_USER = accumulation(users)
+
+class UserKey(NamedTuple):
+    """Of a row of `tables.users`. What a call has not is an empty text."""
+
+    quarter: int
+    app: str
+    user_id: str
+    currency: str
 
 
-def add_to_sums(connection: Connection, fresh: Iterable[tuple[bytes, Record]]) -> dict[Key, Sums]:
-    """Adds records of one day, by id, to the day's sums; returns what it added to the finest.
+class Added(NamedTuple):
+    """What calls add to a day's sums."""
 
-    Raises `ValueError` for no finite time.
-    """
-    finest: dict[Key, Sums] = {}
-    by_user: dict[tuple[Any, ...], Sums] = {}
+    finest: dict[Key, Sums]
+    by_user: dict[UserKey, Sums]
+
+
+def summed(fresh: Iterable[tuple[bytes, Record]]) -> Added:
+    """What records of one day, by id, come to. Raises `ValueError` or `OverflowError` for no finite time."""
+    added = Added({}, {})
     for id, record in fresh:
         sums = _sums_of(record)
         hour = id_ms(id) % DAY_MS // HOUR_MS
@@ -43,16 +51,10 @@ def add_to_sums(connection: Connection, fresh: Iterable[tuple[bytes, Record]]) -
             record.status,
             currency,
         )
-        finest.setdefault(key, Sums()).add(sums)
-        user = (hour // QUARTER_HOURS, record.app, record.user_id or "", currency)
-        by_user.setdefault(user, Sums()).add(sums)
-    add_to_rollups(connection, finest)
-    connection.executemany(_ADD_USER, _rows(by_user))
-    return finest
-
-
-def add_to_rollups(connection: Connection, sums: Mapping[Key, Sums]) -> None:
-    connection.executemany(_ADD_ROLLUP, _rows(sums))
+        added.finest.setdefault(key, Sums()).add(sums)
+        user = UserKey(hour // QUARTER_HOURS, record.app, record.user_id or "", currency)
+        added.by_user.setdefault(user, Sums()).add(sums)
+    return added
 
 
 def _sums_of(record: Record) -> Sums:
@@ -66,7 +68,3 @@ def _sums_of(record: Record) -> Sums:
         counted(record.total_ms),
         0 if record.first_token_ms is None else counted(record.first_token_ms),
     )
-
-
-def _rows(sums: Mapping[Any, Sums]) -> Iterator[tuple[Any, ...]]:
-    return ((*key, *each.row()) for key, each in sorted(sums.items(), key=lambda item: item[0]))

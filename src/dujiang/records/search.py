@@ -1,16 +1,14 @@
 """Finds records in the days' files: a page at a time, each from where the last one ended, and nothing is counted."""
 
-from collections.abc import Iterator
 from datetime import date
 from typing import Any
 
-from msgspec import Struct
 from sqlalchemy import select
 
 from dujiang.core.errors import NotFound
-from dujiang.records.cursor import Cursors, Position
+from dujiang.records.cursor import Position
 from dujiang.records.filters import conditions, page_statement
-from dujiang.records.items import CALL, Item, Items, detailed_item_of, item_of
+from dujiang.records.items import CALL, Item, detailed_item_of
 from dujiang.records.moments import day_of, id_bytes, id_ms
 from dujiang.records.partitions import Partitions
 from dujiang.records.query import RecordQuery, Scope
@@ -24,36 +22,19 @@ _TOTAL_MS = CALL.index("total_ms")
 _COST = CALL.index("cost_micros")
 
 
-class Page(Struct, frozen=True):
-    """Some items, and the cursor of those that follow; None at the end."""
-
-    items: Items
-    next_cursor: str | None
-
-
 class Search:
     """Answers queries from one directory's files."""
 
-    def __init__(self, days: Partitions, said: Partitions, cursors: Cursors) -> None:
+    def __init__(self, days: Partitions, said: Partitions) -> None:
         self._days = days
         self._said = said
-        self._cursors = cursors
-
-    def page(self, query: RecordQuery, scope: Scope, clock: Clock) -> Page:
-        """Raises `InvalidRequest` for a cursor that does not belong to the query."""
-        after = self._cursors.read(query.cursor, query, scope) if query.cursor else None
-        rows = self.rows(query, scope, after, query.limit + 1, clock)
-        has_more = len(rows) > query.limit
-        rows = rows[: query.limit]
-        following = self._cursors.write(position_of(rows[-1], query), query, scope) if has_more else None
-        return Page([item_of(row) for row in rows], following)
 
     def rows(self, query: RecordQuery, scope: Scope, after: Position | None, limit: int, clock: Clock) -> list[Row]:
         """The first `limit` rows of `calls` after a position, in the query's order."""
-        statement = page_statement(query, scope, after, limit)
+        statement = compiled(page_statement(query, scope, after, limit))
         found: list[Row] = []
         is_by_time = query.sort in {"started_at", "-started_at"}
-        for day in self._days_of(query, after if is_by_time else None):
+        for day in days_of(query, after if is_by_time else None, self._days.days()):
             found += run(self._days, day, statement, clock)
             if is_by_time and len(found) >= limit:
                 break
@@ -66,12 +47,12 @@ class Search:
         try:
             raw = id_bytes(id)
         except ValueError:
-            raise _no_such(id) from None
+            raise no_such(id) from None
         day = day_of(id_ms(raw))
         wanted = select(calls).where(calls.c.id == raw, *conditions(RecordQuery(), scope))
         rows = run(self._days, day, compiled(wanted), clock)
         if not rows:
-            raise _no_such(id)
+            raise no_such(id)
         tries = select(attempts).where(attempts.c.call_id == raw).order_by(attempts.c.n)
         said: list[Row] = []
         if with_content:
@@ -79,22 +60,21 @@ class Search:
             said = run(self._said, day, compiled(texts), clock)
         return detailed_item_of(rows[0], run(self._days, day, compiled(tries), clock), said[0] if said else None)
 
-    def _days_of(self, query: RecordQuery, after: Position | None) -> Iterator[date]:
-        """The days that may hold rows of the query, in its order."""
-        is_rising = query.sort == "started_at"
-        from_ms, to_ms = query.from_ms, query.to_ms
-        if after is not None and is_rising:
-            from_ms = id_ms(after.id)
-        elif after is not None:
-            to_ms = id_ms(after.id) + 1
-        if to_ms == 0:
-            return
-        oldest = None if from_ms is None else day_of(from_ms)
-        newest = None if to_ms is None else day_of(to_ms - 1)
-        days = self._days.days()
-        for day in reversed(days) if is_rising else days:
-            if (oldest is None or day >= oldest) and (newest is None or day <= newest):
-                yield day
+
+def days_of(query: RecordQuery, after: Position | None, days: list[date]) -> list[date]:
+    """Those of `days`, which are the newest first, that may hold rows of a query after a position, in its order."""
+    is_rising = query.sort == "started_at"
+    from_ms, to_ms = query.from_ms, query.to_ms
+    if after is not None and is_rising:
+        from_ms = id_ms(after.id)
+    elif after is not None:
+        to_ms = id_ms(after.id) + 1
+    if to_ms == 0:
+        return []
+    oldest = None if from_ms is None else day_of(from_ms)
+    newest = None if to_ms is None else day_of(to_ms - 1)
+    found = [day for day in days if (oldest is None or day >= oldest) and (newest is None or day <= newest)]
+    return found[::-1] if is_rising else found
 
 
 def position_of(row: Row, query: RecordQuery) -> Position:
@@ -108,5 +88,5 @@ def position_of(row: Row, query: RecordQuery) -> Position:
             return Position(0, row[_ID])
 
 
-def _no_such(id: str) -> NotFound:
+def no_such(id: str) -> NotFound:
     return NotFound(f"There is no record `{id[:100]}`.", reason="record_not_found", param="id")

@@ -4,34 +4,29 @@ import logging
 import sqlite3
 from collections.abc import Callable, Sequence
 from datetime import date
+from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
-import msgspec
 from sqlalchemy import bindparam, select
 from sqlalchemy.dialects import sqlite
 
 from dujiang.core.errors import Misconfigured
+from dujiang.records.batches import Fresh, attempt_rows, by_day, call_row, content_rows, insert_halves
 from dujiang.records.cubes import HOURS
-from dujiang.records.drain import BadRecord
-from dujiang.records.folding import add_late, fold
-from dujiang.records.moments import day_of, id_bytes, id_ms
+from dujiang.records.folding import add_calls, fold
 from dujiang.records.partitions import CALLS, CONTENT, Partitions
 from dujiang.records.record import Record
 from dujiang.records.repriced_files import appraise, reprice
 from dujiang.records.repricing import Repriced, Repricing
-from dujiang.records.rollups import add_to_sums
+from dujiang.records.sqlite_sums import SqliteSums
 from dujiang.records.tables import attempts, calls, content, insertion
 
 _UNSTORABLE = (ValueError, OverflowError, TypeError, sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError)
-_ATTEMPTS = Record.__struct_fields__.index("attempts")
 _FIND = str(select(calls.c.id).where(calls.c.id == bindparam("id")).compile(dialect=sqlite.dialect()))
 _INSERT_CALL = insertion(calls)
 _INSERT_ATTEMPT = insertion(attempts)
 _INSERT_CONTENT = insertion(content, is_repeatable=True)
-
-Fresh = list[tuple[bytes, Record]]
 
 _log = logging.getLogger(__name__)
 
@@ -79,15 +74,8 @@ class SqliteSink:
         Raises `BadRecord` for the first record that can never be stored (some of the others may be stored by then), and
         `sqlite3.OperationalError` where the disk or the file will not take any for now.
         """
-        days: dict[date, dict[bytes, Record]] = {}
-        for record in batch:
-            try:
-                id = id_bytes(record.id)
-            except ValueError as error:
-                raise BadRecord(record.id, str(error)) from error
-            days.setdefault(day_of(id_ms(id)), {}).setdefault(id, record)
         with self._lock:
-            return sum(self._insert_day(day, records) for day, records in days.items())
+            return sum(self._insert_day(day, records) for day, records in by_day(batch).items())
 
     def appraise(self, day: date, repricing: Repricing) -> Repriced:
         """What pricing a day again would come to. Changes nothing."""
@@ -130,7 +118,8 @@ class SqliteSink:
         try:
             return self._insert_new(day, list(records.items()))
         except _UNSTORABLE:
-            return self._insert_halves(day, self._missing(day, records))
+            fresh = self._missing(day, records)
+            return insert_halves(partial(self._insert_new, day), fresh, _UNSTORABLE)
 
     def _begin(self, day: date) -> None:
         """Folds what is left of the day before. Where that fails, sums of that day are slower to read, not wrong."""
@@ -139,20 +128,10 @@ class SqliteSink:
         if earlier:
             try:
                 with self._calls.writing(earlier) as connection:
-                    fold(connection)
+                    fold(SqliteSums(connection))
             except (sqlite3.Error, Misconfigured) as error:
                 _log.warning("the last sums of %s are not folded: %s", earlier, error)
         self._newest = max([day, *days[:1]])
-
-    def _insert_halves(self, day: date, fresh: Fresh) -> int:
-        """Finds out whose fault it is that they cannot be stored together."""
-        try:
-            return self._insert_new(day, fresh)
-        except _UNSTORABLE as error:
-            if len(fresh) == 1:
-                raise BadRecord(fresh[0][1].id, str(error)) from error
-        middle = len(fresh) // 2
-        return self._insert_halves(day, fresh[:middle]) + self._insert_halves(day, fresh[middle:])
 
     def _missing(self, day: date, records: dict[bytes, Record]) -> Fresh:
         with self._calls.writing(day) as connection:
@@ -160,40 +139,15 @@ class SqliteSink:
 
     def _insert_new(self, day: date, fresh: Fresh) -> int:
         """Raises `sqlite3.IntegrityError` where one of them is stored already; none is then."""
-        said = [(id, each.content.messages, each.content.result) for id, each in fresh if each.content]
+        said = content_rows(fresh)
         if said:
             with self._content.writing(day) as connection:
                 connection.executemany(_INSERT_CONTENT, said)
         if fresh:
             with self._calls.writing(day) as connection:
-                connection.executemany(_INSERT_CALL, [_call_row(id, record) for id, record in fresh])
-                connection.executemany(_INSERT_ATTEMPT, _attempt_rows(fresh))
-                added = add_to_sums(connection, fresh)
-                add_late(connection, added)
-                fold(connection, max(key.hour for key in added) if day == self._newest else HOURS)
+                connection.executemany(_INSERT_CALL, [call_row(id, record) for id, record in fresh])
+                connection.executemany(_INSERT_ATTEMPT, attempt_rows(fresh))
+                sums = SqliteSums(connection)
+                latest_hour = add_calls(sums, fresh)
+                fold(sums, latest_hour if day == self._newest else HOURS)
         return len(fresh)
-
-
-def _call_row(id: bytes, record: Record) -> tuple[Any, ...]:
-    fields = msgspec.structs.astuple(record)
-    return (id, *fields[1:_ATTEMPTS], len(record.attempts), *fields[_ATTEMPTS + 2 :])
-
-
-def _attempt_rows(fresh: Fresh) -> list[tuple[Any, ...]]:
-    return [
-        (
-            id,
-            n,
-            attempt.provider,
-            attempt.target,
-            attempt.credential,
-            attempt.why,
-            attempt.error_type,
-            attempt.waited_ms,
-            attempt.first_token_ms,
-            attempt.total_ms,
-            attempt.cost_micros,
-        )
-        for id, record in fresh
-        for n, attempt in enumerate(record.attempts, 1)
-    ]

@@ -1,6 +1,10 @@
 """What calls came to, in groups: read from each day's sums, and from the calls themselves where no sums answer."""
 
+from collections.abc import Sequence
+from datetime import date
 from typing import Any
+
+from sqlalchemy import Select, func, union_all
 
 from dujiang.core.errors import InvalidRequest
 from dujiang.records.histogram import quantiles
@@ -9,9 +13,11 @@ from dujiang.records.moments import HOUR_MS, iso, start_of
 from dujiang.records.partitions import Partitions
 from dujiang.records.query import Scope
 from dujiang.records.reading import Clock, run
+from dujiang.records.sqlite_sums import last_folded_hour
 from dujiang.records.stats_query import TIMES, StatsQuery
-from dujiang.records.stats_sql import sum_statements
+from dujiang.records.stats_sql import Part, Parts, sum_parts
 from dujiang.records.sums import Sums, sums_of
+from dujiang.records.tables import Sql, compiled, rollups
 
 MAX_GROUPS = 10_000
 
@@ -28,27 +34,52 @@ class Stats:
         Raises `InvalidRequest` where only the calls themselves could tell and the range is more than 24 hours, or where
         there are more than `MAX_GROUPS` groups.
         """
-        names = [group for group in query.group_by if group not in TIMES]
-        found: dict[tuple[Any, ...], dict[str, Sums]] = {}
-        for day, statement in sum_statements(query, scope, self._days.days(), now_ms):
-            times: dict[str, str | None] = {"day": day.isoformat()}
-            for hour, currency, *rest in run(self._days, day, statement, clock):
-                if "hour" in query.group_by:
-                    times["hour"] = iso(start_of(day) + hour * HOUR_MS)
-                own = times | {name: value or None for name, value in zip(names, rest, strict=False)}
-                key = tuple(own[group] for group in query.group_by)
-                _add(found.setdefault(key, {}), currency, sums_of(rest[len(names) :]))
-            if len(found) > MAX_GROUPS:
-                raise InvalidRequest(f"There are more than {MAX_GROUPS} groups: narrow the range.", param="group_by")
-        keys = sorted(found, key=lambda key: [part or "" for part in key])
-        return [_item(query, key, found[key]) for key in keys]
+        groups = Groups(query)
+        ready: dict[Parts, Sql] = {}
+        for day, parts in sum_parts(query, scope, self._days.days(), now_ms):
+            if parts not in ready:
+                ready[parts] = compiled(union_all(*map(_rows, parts)))
+            for hour, currency, *rest in run(self._days, day, ready[parts], clock):
+                groups.add(day, hour, currency, rest[: groups.width], sums_of(rest[groups.width :]))
+        return groups.items()
 
 
-def _add(by_currency: dict[str, Sums], currency: str, sums: Sums) -> None:
-    if currency in by_currency:
-        by_currency[currency].add(sums)
-    else:
-        by_currency[currency] = sums
+def _rows(part: Part) -> Select[Any]:
+    if part.unfolded_from is None:
+        return part.rows
+    # The larger of two values: SQLite would search its index from one of two conditions, and that may be the smaller.
+    return part.rows.where(rollups.c.hour >= func.max(last_folded_hour() + 1, part.unfolded_from))
+
+
+class Groups:
+    """The sums of a question, as they are found."""
+
+    def __init__(self, query: StatsQuery) -> None:
+        self._query = query
+        self._names = [group for group in query.group_by if group not in TIMES]
+        self._found: dict[tuple[Any, ...], dict[str, Sums]] = {}
+        self.width = len(self._names)
+        """How many of the groups are no times: what a row of sums has of them."""
+
+    def add(self, day: date, hour: int, currency: str, values: Sequence[str], sums: Sums) -> None:
+        """Raises `InvalidRequest` where there are too many groups."""
+        own = {name: value or None for name, value in zip(self._names, values, strict=True)}
+        if "day" in self._query.group_by:
+            own["day"] = day.isoformat()
+        if "hour" in self._query.group_by:
+            own["hour"] = iso(start_of(day) + hour * HOUR_MS)
+        key = tuple(own[group] for group in self._query.group_by)
+        by_currency = self._found.setdefault(key, {})
+        if currency in by_currency:
+            by_currency[currency].add(sums)
+        else:
+            by_currency[currency] = sums
+        if len(self._found) > MAX_GROUPS:
+            raise InvalidRequest(f"There are more than {MAX_GROUPS} groups: narrow the range.", param="group_by")
+
+    def items(self) -> Items:
+        keys = sorted(self._found, key=lambda key: [part or "" for part in key])
+        return [_item(self._query, key, self._found[key]) for key in keys]
 
 
 def _item(query: StatsQuery, key: tuple[Any, ...], by_currency: dict[str, Sums]) -> Item:

@@ -2,21 +2,21 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import date
+from functools import cache, partial
 from typing import Any
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import ColumnElement, Select, Table, case, func, literal, select, union_all
+from sqlalchemy import ColumnElement, Numeric, Select, Table, case, cast, func, literal, select
 
 from dujiang.core.errors import InvalidRequest
 from dujiang.records.cubes import FINEST, HOURS, WHOLE_DAY, smallest_cube
 from dujiang.records.filters import conditions
-from dujiang.records.folding import last_folded_hour
 from dujiang.records.moments import DAY_MS, HOUR_MS, start_of
 from dujiang.records.query import NARROW_MS, Scope
 from dujiang.records.rollups import FAILED, MOST
 from dujiang.records.stats_query import TIMES, StatsQuery
-from dujiang.records.tables import HISTOGRAMS, QUARTER_HOURS, SUMS, Sql, calls, compiled, rollups, users
+from dujiang.records.tables import HISTOGRAMS, QUARTER_HOURS, SUMS, calls, rollups, users
 
 # Times are rounded outward, so that 24 hours may have become 25.
 _NARROW_MS = NARROW_MS + HOUR_MS
@@ -33,23 +33,37 @@ class _Span(Struct, frozen=True):
     is_whole: bool
 
 
-def sum_statements(query: StatsQuery, scope: Scope, days: Sequence[date], now_ms: int) -> Iterator[tuple[date, Sql]]:
-    """What to run on which day. The rows: hour, currency, one value per group that is no time, sums, histograms.
+class Part(Struct, frozen=True, eq=False):
+    """Rows that count. Their columns: hour, currency, one value per group that is no time, sums, histograms.
+
+    Of a part with `unfolded_from`, only those count whose hour is neither before that nor folded on their day.
+    """
+
+    rows: Select[Any]
+    unfolded_from: int | None = None
+
+
+Parts = tuple[Part, ...]
+"""What is to be seen in one state, since folding moves calls from one part to another."""
+
+
+def sum_parts(query: StatsQuery, scope: Scope, days: Sequence[date], now_ms: int) -> Iterator[tuple[date, Parts]]:
+    """What to add up on which day; days that are asked alike share their parts.
 
     Raises `InvalidRequest` where only the calls themselves could tell and the range is more than 24 hours.
     """
     from_ms, to_ms = query.filters.from_ms or 0, query.filters.to_ms or 0
-    of_rollups: dict[_Span, Sql] = {}
+    on_rollups = cache(partial(_on_rollups, query=query, scope=scope))
+    on_users = cache(partial(_on_users, query=query, scope=scope))
     for day in days:
         span = _span_of(day, from_ms, to_ms, now_ms)
         if span is None:
             continue
         if scope.key_id is None and "user_id" not in _columns_asked(query, scope):
-            if span not in of_rollups:
-                of_rollups[span] = _on_rollups(span, query, scope)
-            yield day, of_rollups[span]
+            yield day, on_rollups(span)
         elif _is_of_users(query, scope):
-            yield from ((day, statement) for statement in _on_users(day, span, query, scope))
+            yield day, on_users(span)
+            yield from ((day, (_on_calls(day, rest, query, scope),)) for rest in _beside_quarters(span))
         elif to_ms - from_ms > _NARROW_MS:
             raise InvalidRequest(
                 "Sums like these are kept for no longer range: give `from` and `to` at most 24 hours apart.",
@@ -57,8 +71,8 @@ def sum_statements(query: StatsQuery, scope: Scope, days: Sequence[date], now_ms
                 param="group_by",
             )
         else:
-            for part in _hours(span) if "hour" in query.group_by else [span]:
-                yield day, _on_calls(day, part, query, scope)
+            spans = _hours(span) if "hour" in query.group_by else [span]
+            yield from ((day, (_on_calls(day, each, query, scope),)) for each in spans)
 
 
 def _span_of(day: date, from_ms: int, to_ms: int, now_ms: int) -> _Span | None:
@@ -89,21 +103,16 @@ def _group_columns(query: StatsQuery) -> list[str]:
     return [_COLUMNS.get(group, group) for group in query.group_by if group not in TIMES]
 
 
-def _on_rollups(span: _Span, query: StatsQuery, scope: Scope) -> Sql:
+def _on_rollups(span: _Span, query: StatsQuery, scope: Scope) -> Parts:
     """On the smallest cube that answers, and on the finest for hours that are not folded into it yet."""
     cube = smallest_cube(_columns_asked(query, scope))
     hours = rollups.c.hour.between(span.from_hour, span.to_hour - 1)
     is_by_day = span.is_whole and "hour" not in query.group_by
     if cube == FINEST and not is_by_day:
-        return compiled(_sums(rollups, query, scope, rollups.c.cube == FINEST, hours))
+        return (Part(_sums(rollups, query, scope, rollups.c.cube == FINEST, hours)),)
     folded = rollups.c.hour == WHOLE_DAY if is_by_day else hours
-    unfolded = rollups.c.hour.between(func.max(last_folded_hour() + 1, span.from_hour), _end_hour(span) - 1)
-    return compiled(
-        union_all(
-            _sums(rollups, query, scope, rollups.c.cube == cube, folded),
-            _sums(rollups, query, scope, rollups.c.cube == FINEST, unfolded),
-        )
-    )
+    finest = _sums(rollups, query, scope, rollups.c.cube == FINEST, rollups.c.hour < _end_hour(span))
+    return Part(_sums(rollups, query, scope, rollups.c.cube == cube, folded)), Part(finest, span.from_hour)
 
 
 def _end_hour(span: _Span) -> int:
@@ -111,17 +120,23 @@ def _end_hour(span: _Span) -> int:
     return HOURS if span.is_whole else span.to_hour
 
 
-def _on_users(day: date, span: _Span, query: StatsQuery, scope: Scope) -> Iterator[Sql]:
-    """On the sums of the quarters that lie within, and on the calls of the hours beside them."""
+def _on_users(span: _Span, query: StatsQuery, scope: Scope) -> Parts:
+    """On the sums of the quarters that lie within, of which there may be none."""
+    return (Part(_sums(users, query, scope, users.c.quarter.in_(_quarters(span)))),)
+
+
+def _beside_quarters(span: _Span) -> Iterator[_Span]:
+    """The hours of a span before and after the quarters that lie within."""
+    quarters = _quarters(span)
+    before = _Span(span.from_hour, min(quarters.start * QUARTER_HOURS, span.to_hour), is_whole=False)
+    after = _Span(max(quarters.stop * QUARTER_HOURS, before.to_hour), span.to_hour, is_whole=False)
+    return (rest for rest in (before, after) if rest.from_hour < rest.to_hour)
+
+
+def _quarters(span: _Span) -> range:
+    """Those that lie within a span."""
     first = -(-span.from_hour // QUARTER_HOURS)
-    end = max(_end_hour(span) // QUARTER_HOURS, first)
-    if first < end:
-        yield compiled(_sums(users, query, scope, users.c.quarter.in_(range(first, end))))
-    before = _Span(span.from_hour, min(first * QUARTER_HOURS, span.to_hour), is_whole=False)
-    after = _Span(max(end * QUARTER_HOURS, before.to_hour), span.to_hour, is_whole=False)
-    for rest in (before, after):
-        if rest.from_hour < rest.to_hour:
-            yield _on_calls(day, rest, query, scope)
+    return range(first, max(_end_hour(span) // QUARTER_HOURS, first))
 
 
 def _sums(table: Table, query: StatsQuery, scope: Scope, *wanted: ColumnElement[bool]) -> Select[Any]:
@@ -136,7 +151,7 @@ def _sums(table: Table, query: StatsQuery, scope: Scope, *wanted: ColumnElement[
     return select(*key, *sums, *histograms).where(*wanted, *filters).group_by(*key)
 
 
-def _on_calls(day: date, span: _Span, query: StatsQuery, scope: Scope) -> Sql:
+def _on_calls(day: date, span: _Span, query: StatsQuery, scope: Scope) -> Part:
     start = start_of(day)
     filters = msgspec.structs.replace(
         query.filters, from_ms=start + span.from_hour * HOUR_MS, to_ms=start + span.to_hour * HOUR_MS
@@ -145,12 +160,20 @@ def _on_calls(day: date, span: _Span, query: StatsQuery, scope: Scope) -> Sql:
     currency = case((calls.c.cost_micros.is_not(None), func.coalesce(calls.c.currency, "")), else_="")
     sums = [
         func.count(),
-        func.sum(calls.c.status.in_(FAILED)),
-        func.sum(calls.c.cached.is_not(None)),
-        func.sum(func.min(calls.c.input_uncached + calls.c.cache_read + calls.c.cache_write, MOST)),
-        func.sum(func.min(calls.c.output_visible + calls.c.reasoning, MOST)),
-        func.sum(func.min(func.coalesce(calls.c.cost_micros, 0), MOST)),
+        func.count().filter(calls.c.status.in_(FAILED)),
+        func.count().filter(calls.c.cached.is_not(None)),
+        _sum_of(calls.c.input_uncached, calls.c.cache_read, calls.c.cache_write),
+        _sum_of(calls.c.output_visible, calls.c.reasoning),
+        _sum_of(func.coalesce(calls.c.cost_micros, 0)),
     ]
     histograms = [func.counted_durations(calls.c[name]) for name in HISTOGRAMS]
     statement = select(literal(span.from_hour), currency, *groups, *sums, *histograms)
-    return compiled(statement.where(*conditions(filters, scope)).group_by(currency, *groups))
+    return Part(statement.where(*conditions(filters, scope)).group_by(currency, *groups))
+
+
+def _sum_of(first: ColumnElement[int], *others: ColumnElement[int]) -> ColumnElement[Any]:
+    """Of a call's parts, no more than `MOST` from each call; exact where the parts overflow 64 bits together."""
+    whole: ColumnElement[Any] = cast(first, Numeric)
+    for part in others:
+        whole += part
+    return func.sum(case((whole > MOST, MOST), else_=whole))

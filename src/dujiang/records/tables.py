@@ -1,4 +1,5 @@
-"""The tables of a day's files, and their SQL. They are no part of the database that Alembic migrates.
+"""The tables of records, and their SQL on SQLite. They are no part of what Alembic migrates: a day's file has its own
+version, and PostgreSQL has these tables by `records.postgres.tables`.
 
 A call's columns are the fields of `Record` in their order, without what was said. Ids are their 16 bytes, in whose
 order time runs. Every index costs every insert, so there is one for each question that may be asked of more than a day,
@@ -10,12 +11,12 @@ from typing import Any
 
 from msgspec import Struct
 from sqlalchemy import (
-    BLOB,
-    REAL,
+    BigInteger,
     Boolean,
     Column,
+    Double,
     Index,
-    Integer,
+    LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
     Table,
@@ -38,17 +39,17 @@ def _text(name: str, *, is_nullable: bool = False) -> Column[str]:
 
 
 def _integer(name: str, *, is_nullable: bool = False) -> Column[int]:
-    return Column(name, Integer, nullable=is_nullable)
+    return Column(name, BigInteger, nullable=is_nullable)
 
 
 def _ms(name: str, *, is_nullable: bool = False) -> Column[float]:
-    return Column(name, REAL, nullable=is_nullable)
+    return Column(name, Double, nullable=is_nullable)
 
 
 calls = Table(
     "calls",
     MetaData(),
-    Column("id", BLOB, primary_key=True, nullable=False),
+    Column("id", LargeBinary, primary_key=True, nullable=False),
     _text("request_id"),
     _integer("started_at_ms"),
     _text("app"),
@@ -85,7 +86,7 @@ calls = Table(
     _ms("overhead_ms"),
     _ms("queue_ms"),
     _integer("config_revision"),
-    Column("routing", BLOB),
+    Column("routing", LargeBinary),
     _text("parent_id", is_nullable=True),
     _integer("client_retries"),
     _integer("request_bytes"),
@@ -97,7 +98,7 @@ calls = Table(
 attempts = Table(
     "attempts",
     MetaData(),
-    Column("call_id", BLOB, nullable=False),
+    Column("call_id", LargeBinary, nullable=False),
     _integer("n"),
     _text("provider"),
     _text("target"),
@@ -115,7 +116,7 @@ attempts = Table(
 content = Table(
     "content",
     MetaData(),
-    Column("call_id", BLOB, primary_key=True, nullable=False),
+    Column("call_id", LargeBinary, primary_key=True, nullable=False),
     _text("messages"),
     _text("result"),
 )
@@ -125,7 +126,13 @@ INDEXES = (
     Index("calls_key", calls.c.key_id, calls.c.id),
     Index("calls_user", calls.c.app, calls.c.user_id, calls.c.id),
     Index("calls_request", calls.c.request_id, calls.c.id),
-    Index("calls_not_ok", calls.c.status, calls.c.id, sqlite_where=calls.c.status != "ok"),
+    Index(
+        "calls_not_ok",
+        calls.c.status,
+        calls.c.id,
+        sqlite_where=calls.c.status != "ok",
+        postgresql_where=calls.c.status != "ok",
+    ),
 )
 
 SUMS = ("calls", "errors", "cached", "prompt_tokens", "completion_tokens", "cost_micros")
@@ -133,7 +140,7 @@ HISTOGRAMS = ("total_ms", "first_token_ms")
 
 
 def _sums_and_histograms() -> list[Column[Any]]:
-    return [*(_integer(name) for name in SUMS), *(Column(name, BLOB, nullable=False) for name in HISTOGRAMS)]
+    return [*(_integer(name) for name in SUMS), *(Column(name, LargeBinary, nullable=False) for name in HISTOGRAMS)]
 
 
 rollups = Table(

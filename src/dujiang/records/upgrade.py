@@ -8,10 +8,10 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateColumn
 
-from dujiang.records.folding import fold
+from dujiang.records.folding import add_calls, fold
 from dujiang.records.moments import id_text
 from dujiang.records.record import Record
-from dujiang.records.rollups import add_to_sums
+from dujiang.records.sqlite_sums import SqliteSums
 from dujiang.records.tables import calls, compiled, creation, rollups, users
 
 _AT_ONCE = 10_000
@@ -35,9 +35,10 @@ def count_again(connection: Connection) -> None:
         connection.execute(f"DROP TABLE IF EXISTS {table.name}")
     for statement in creation((rollups, users)):
         connection.execute(statement)
+    sums = SqliteSums(connection)
     for rows in _calls(connection):
-        add_to_sums(connection, [(row[0], _record_of(row)) for row in rows])
-    fold(connection)
+        add_calls(sums, [(row[0], _record_of(row)) for row in rows])
+    fold(sums)
 
 
 def _record_of(row: tuple[Any, ...]) -> Record:

@@ -1,24 +1,22 @@
-"""The database: one file of SQLite through SQLAlchemy Core. Features declare their tables on `metadata`."""
+"""The database, SQLite or PostgreSQL, through SQLAlchemy Core. Features declare their tables on `metadata`."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from sqlite3 import OperationalError
-from time import monotonic, sleep
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from sqlalchemy import Connection, Engine, MetaData, create_engine, event, inspect, text
+from sqlalchemy import Connection, MetaData, inspect, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
-from dujiang.core.errors import Misconfigured, NotBuilt
+from dujiang.core.errors import Misconfigured
+from dujiang.storage.engines import Engines
+from dujiang.storage.postgresql import is_postgresql, open_server
+from dujiang.storage.sqlite import open_file
 
 EXPECTED_SCHEMA = "0003"
 """The revision that this release reads and writes; the last one in `dujiang.migrations` (a test holds them equal)."""
-
-BUSY_TIMEOUT_MS = 5_000
-_BUSY_PAUSE_S = 0.02
 
 _CONSTRAINT_NAMES = {
     "ix": "ix_%(column_0_label)s",
@@ -36,10 +34,9 @@ class Database:
     `label` names it in messages and holds no secret.
     """
 
-    def __init__(self, engine: Engine, label: str) -> None:
-        self._engine = engine
-        self._writing = engine.execution_options(sqlite_begin="IMMEDIATE")
-        self.label = label
+    def __init__(self, engines: Engines) -> None:
+        self._engines = engines
+        self.label = engines.label
 
     def __enter__(self) -> Self:
         return self
@@ -52,16 +49,23 @@ class Database:
     @contextmanager
     def read(self) -> Generator[Connection]:
         """A transaction that sees one state of the database and changes nothing."""
-        with self._engine.begin() as connection:
+        with self._engines.reading.begin() as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Generator[Connection]:
-        """A transaction that holds SQLite's write lock from its start: what it read cannot change before it writes.
+        """A transaction beside which no other writes, from its start: what it read cannot change before it writes.
 
-        It commits at the end of the block and rolls back on any exception.
+        It commits at the end of the block and rolls back on any exception. SQLite has a lock for that; on PostgreSQL
+        it is an advisory one, which all who write through here take first.
         """
-        with self._writing.begin() as connection:
+        with self._engines.writing.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def migrate(self) -> Generator[Connection]:
+        """As `write`, for as long as it takes: an index on a large table has no deadline."""
+        with self._engines.migrating.begin() as connection:
             yield connection
 
     def schema_version(self) -> str | None:
@@ -86,35 +90,27 @@ class Database:
             self.require_schema()
         except Misconfigured:
             return "schema"
-        except DBAPIError:
+        except SQLAlchemyError:
             return "unavailable"
         return "ok"
 
     def close(self) -> None:
-        self._engine.dispose()
+        self._engines.dispose()
 
 
 def connect(url: str) -> Database:
-    """Opens the database at `sqlite:///relative/path` or `sqlite:////absolute/path`.
+    """Opens `sqlite:///relative/path`, `sqlite:////absolute/path` or `postgresql://USER:PASSWORD@HOST:PORT/DATABASE`.
 
-    A missing file is created, readable by its owner only. Raises `Misconfigured` for what is no such address or no
-    database, `NotBuilt` for PostgreSQL. No message repeats the address: it may hold a password, and where a mistyped
-    one holds it nobody can tell.
+    Raises `Misconfigured` for what is no such address or no database, or cannot be reached. No message repeats the
+    address: it may hold a password, and where a mistyped one holds it nobody can tell.
     """
-    path = _file_of(_parse(url))
-    engine = create_engine(URL.create("sqlite", database=str(path)), hide_parameters=True)
-    event.listen(engine, "connect", _prepare_connection)
-    event.listen(engine, "begin", _begin)
-    database = Database(engine, label=str(path))
+    parsed = parse_url(url)
+    database = Database(open_server(parsed) if is_postgresql(parsed) else open_file(parsed))
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.touch(mode=0o600)
         database.schema_version()
-    except OSError as error:
-        raise Misconfigured(f"The database {path} cannot be opened: {error.strerror}.") from error
     except DBAPIError as error:
         database.close()
-        raise Misconfigured(f"The database {path} cannot be opened: {error.orig}.") from error
+        raise Misconfigured(f"The database {database.label} cannot be opened: {error.orig}.") from error
     return database
 
 
@@ -139,53 +135,13 @@ def refuse_newer(version: str | None, label: str) -> None:
         )
 
 
-def _parse(url: str) -> URL:
+def parse_url(url: str) -> URL:
+    """Raises `Misconfigured` for what is no URL."""
     try:
         return make_url(url)
     except (ArgumentError, ValueError):
         pass
-    raise Misconfigured("The database URL is not valid: write `sqlite:///PATH`.", param="DUJIANG_DATABASE_URL")
-
-
-def _file_of(url: URL) -> Path:
-    backend = url.get_backend_name()
-    if backend in {"postgresql", "postgres"}:
-        raise NotBuilt(
-            "PostgreSQL (`postgresql://…`) is not built yet: use `sqlite:///PATH`.", param="DUJIANG_DATABASE_URL"
-        )
-    is_file = url.database not in {None, "", ":memory:"}
-    if url.drivername != "sqlite" or not is_file or url.host or url.query:
-        raise Misconfigured("The database URL must be `sqlite:///PATH`.", param="DUJIANG_DATABASE_URL")
-    return Path(str(url.database))
-
-
-def _prepare_connection(connection: Any, _record: object) -> None:
-    """WAL lets readers and the one writer work at once; NORMAL is safe against a crash of the process in that mode.
-
-    The driver's own transaction handling is off: it would commit before a DDL statement, and a migration could stop
-    half-way (https://docs.sqlalchemy.org/en/21/dialects/sqlite.html).
-    """
-    connection.isolation_level = None
-    connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-    _enter_wal(connection)
-    connection.execute("PRAGMA synchronous = NORMAL")
-    connection.execute("PRAGMA foreign_keys = ON")
-
-
-def _enter_wal(connection: Any) -> None:
-    """Waits for others by itself: SQLite's busy timeout does not hold for a change of the journal's mode."""
-    give_up = monotonic() + BUSY_TIMEOUT_MS / 1000
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except OperationalError:
-            if monotonic() > give_up:
-                raise
-            sleep(_BUSY_PAUSE_S)
-        else:
-            return
-
-
-def _begin(connection: Connection) -> None:
-    mode = connection.get_execution_options().get("sqlite_begin", "DEFERRED")
-    connection.exec_driver_sql(f"BEGIN {mode}")
+    raise Misconfigured(
+        "The database URL is not valid: write `sqlite:///PATH` or `postgresql://USER:PASSWORD@HOST:PORT/DATABASE`.",
+        param="DUJIANG_DATABASE_URL",
+    )

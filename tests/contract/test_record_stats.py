@@ -6,14 +6,13 @@ from collections import defaultdict
 from datetime import date
 
 import pytest
+from stores import opened
 
 from benchmarks.calls import Traffic
 from dujiang.core.errors import InvalidRequest, Unprocessable
 from dujiang.records.histogram import ACCURACY, added, counted, packed, quantiles, unpacked
 from dujiang.records.moments import DAY_MS, HOUR_MS, day_of, iso, start_of
 from dujiang.records.query import Scope
-from dujiang.records.service import SqliteRecords
-from dujiang.records.sink import SqliteSink
 from dujiang.records.stats_query import parse_stats
 
 START = start_of(date(2026, 3, 4))
@@ -39,15 +38,11 @@ def rows():
 
 
 @pytest.fixture(scope="module")
-def records(tmp_path_factory, rows):
-    directory = tmp_path_factory.mktemp("stats") / "records"
-    sink = SqliteSink(directory)
-    for start in range(0, 900, 100):
-        sink.insert(rows[start : start + 120])
-    records = SqliteRecords(directory, clock=lambda: NOW / 1000)
-    yield records
-    records.close()
-    sink.close()
+def records(shared_home, rows):
+    with opened(shared_home, clock=lambda: NOW / 1000) as (sink, records):
+        for start in range(0, 900, 100):
+            sink.insert(rows[start : start + 120])
+        yield records
 
 
 def ask(records, scope=ALL, **parameters):

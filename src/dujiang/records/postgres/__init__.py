@@ -1,0 +1,1 @@
+"""Records in PostgreSQL: one partition of each table per UTC day."""
