@@ -3,7 +3,7 @@
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -16,19 +16,17 @@ from dujiang.config.opening import compile_nothing, open_configuration
 from dujiang.config.settings import Document
 from dujiang.core.errors import AppError
 from dujiang.core.money import Cost
-from dujiang.records.places import RECORDS
 from dujiang.records.price_book import declared_price, open_book
 from dujiang.records.price_catalogue import bundled_catalogue
 from dujiang.records.pricing import cost_micros
 from dujiang.records.repricing import PastUse, PriceOf, Repriced, Repricing
-from dujiang.records.sink import SqliteSink
+from dujiang.records.stores import Store, open_store
+from dujiang.storage.database import sqlite_url
 from dujiang.storage.secret_key import open_keychain
 from dujiang.storage.secrets import SecretStore
 from dujiang.supervisor import only_server_of
 
 app = typer.Typer(name="records", help="Stored call records.", no_args_is_help=True)
-
-Day = Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="A day, UTC.", show_default=False)]
 
 _console = Console(highlight=False)
 
@@ -55,11 +53,11 @@ def reprice(
     attempt that used tokens stay as they are: which used what is not recorded.
     """
     last = (to or datetime.now(UTC)).date()
-    with _store(database_url, data_dir) as (sink, repricing):
-        days = [day for day in _days(from_.date(), last) if day in set(sink.days())]
-        work = sink.appraise if dry_run else sink.reprice
+    with _store(database_url, data_dir) as (store, price_of):
+        days = sorted(day for day in store.days() if from_.date() <= day <= last)
+        work = store.appraise if dry_run else store.reprice
         total = Repriced()
-        chosen = Repricing(repricing, only_unpriced)
+        chosen = Repricing(price_of, only_unpriced)
         for day in track(days, "pricing", console=_console, transient=True):
             total = total.plus(work(day, chosen))
     _console.print(
@@ -69,7 +67,7 @@ def reprice(
 
 
 @contextmanager
-def _store(database_url: str | None, data_dir: Path) -> Generator[tuple[SqliteSink, PriceOf]]:
+def _store(database_url: str | None, data_dir: Path) -> Generator[tuple[Store, PriceOf]]:
     """The records, which nobody else writes meanwhile, and the newest revision's prices."""
     with opened(database_url, data_dir) as database:
         try:
@@ -79,11 +77,11 @@ def _store(database_url: str | None, data_dir: Path) -> Generator[tuple[SqliteSi
                 configuration = open_configuration(database, secrets, compile_nothing)
                 configuration.load()
                 newest = configuration.newest()
-                sink = SqliteSink(data_dir / RECORDS)
+                store = open_store(database_url or sqlite_url(data_dir), data_dir)
                 try:
-                    yield sink, _price_of(newest.checked.document, newest.revision)
+                    yield store, _price_of(newest.checked.document, newest.revision)
                 finally:
-                    sink.close()
+                    store.close()
         except AppError as error:
             typer.echo(f"Error: {error.message}", err=True)
             raise typer.Exit(1) from error
@@ -108,7 +106,3 @@ def _price_of(document: Document, revision: int) -> PriceOf:
         return Cost(cost_micros(price, use.usage), price.currency, price.version, book.exchanges[price.currency])
 
     return price_of
-
-
-def _days(first: date, last: date) -> list[date]:
-    return [first + timedelta(days=n) for n in range((last - first).days + 1)]

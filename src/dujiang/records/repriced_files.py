@@ -9,6 +9,7 @@ from dujiang.records.tables import compiled
 from dujiang.records.upgrade import count_again
 
 _ATTEMPTS = compiled(priced_attempts())
+_BEYOND = b"\xff" * 17
 _SET_CALL = """
 UPDATE calls SET cost_micros = :cost_micros, currency = :currency, price_version = :price_version,
   account_currency = :account_currency, exchange_rate = :exchange_rate WHERE id = :of_call
@@ -40,7 +41,7 @@ def reprice(connection: Connection, repricing: Repricing) -> Repriced:
 def _changes(connection: Connection, repricing: Repricing) -> Iterator[tuple[list[Change], Repriced]]:
     used = compiled(repricing.used_calls)
     after = b""
-    while rows := _rows(connection, used.text, used.values | {"after": after}):
+    while rows := _rows(connection, used.text, used.values | {"after": after, "before": _BEYOND}):
         first, after = rows[0][0], rows[-1][0]
         priced = _rows(connection, _ATTEMPTS.text, _ATTEMPTS.values | {"first": first, "last": after})
         yield repriced(rows, priced, repricing.price_of)

@@ -95,11 +95,15 @@ class Repricing(Struct, frozen=True):
 
     @property
     def used_calls(self) -> Select[*tuple[Any, ...]]:
-        """The calls of a day after the parameter `after`, by id, some at once."""
+        """The calls with ids between the parameters `after` and `before`, by id, some at once."""
         wanted = select(*_PLACE, *_BUCKETS, *_MONEY).where(calls.c.usage_source.is_not(None))
         if self.only_unpriced:
             wanted = wanted.where(calls.c.cost_micros.is_(None))
-        return wanted.where(calls.c.id > bindparam("after")).order_by(calls.c.id).limit(AT_ONCE)
+        return (
+            wanted.where(calls.c.id > bindparam("after"), calls.c.id < bindparam("before"))
+            .order_by(calls.c.id)
+            .limit(AT_ONCE)
+        )
 
 
 def priced_attempts() -> Select[*tuple[Any, ...]]:

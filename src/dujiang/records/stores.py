@@ -1,6 +1,7 @@
 """Chooses where records are kept, by the database's URL: in files of their own, or in PostgreSQL."""
 
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Protocol
 
@@ -8,6 +9,7 @@ from dujiang.records.drain import Sink
 from dujiang.records.places import RECORDS
 from dujiang.records.postgres.service import PostgresRecords
 from dujiang.records.postgres.sink import PostgresSink
+from dujiang.records.repricing import Repriced, Repricing
 from dujiang.records.retention import Days
 from dujiang.records.service import Records, SqliteRecords
 from dujiang.records.sink import SqliteSink
@@ -20,6 +22,14 @@ class Store(Sink, Days, Protocol):
 
     def upgrade(self, should_stop: Callable[[], bool]) -> None:
         """Brings what earlier releases wrote to this one's form; `should_stop` is asked before every day."""
+        ...
+
+    def appraise(self, day: date, repricing: Repricing) -> Repriced:
+        """What pricing a day again would come to. Changes nothing."""
+        ...
+
+    def reprice(self, day: date, repricing: Repricing) -> Repriced:
+        """Prices a day's calls again, all of them or, on any failure, none."""
         ...
 
     def close(self) -> None: ...

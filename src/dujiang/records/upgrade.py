@@ -37,11 +37,11 @@ def count_again(connection: Connection) -> None:
         connection.execute(statement)
     sums = SqliteSums(connection)
     for rows in _calls(connection):
-        add_calls(sums, [(row[0], _record_of(row)) for row in rows])
+        add_calls(sums, [(row[0], recorded(row)) for row in rows])
     fold(sums)
 
 
-def _record_of(row: tuple[Any, ...]) -> Record:
+def recorded(row: tuple[Any, ...]) -> Record:
     """A call as it was recorded, without its attempts and what was said: sums know nothing of these."""
     return Record(id_text(row[0]), *row[1:_ATTEMPTS])
 

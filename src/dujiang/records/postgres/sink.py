@@ -14,6 +14,7 @@ from dujiang.records.batches import Fresh, attempt_rows, by_day, call_row, conte
 from dujiang.records.cubes import HOURS
 from dujiang.records.folding import add_calls, fold
 from dujiang.records.postgres.days import PostgresDays
+from dujiang.records.postgres.repricing import DayToPrice
 from dujiang.records.postgres.rollups import PostgresSums
 from dujiang.records.postgres.schema import prepare
 from dujiang.records.postgres.session import Session
@@ -29,6 +30,7 @@ from dujiang.records.postgres.tables import (
 )
 from dujiang.records.postgres.texts import storable
 from dujiang.records.record import Record
+from dujiang.records.repricing import Repriced, Repricing
 from dujiang.storage.postgresql import Address
 
 DAY_LOCKS = 0x64756A
@@ -80,6 +82,16 @@ class PostgresSink(PostgresDays):
 
     def upgrade(self, should_stop: Callable[[], bool] = lambda: False) -> None:
         """There is nothing to do: no release before this one kept records here, and `__init__` refuses other tables."""
+
+    def appraise(self, day: date, repricing: Repricing) -> Repriced:
+        """What pricing a day again would come to. Changes nothing."""
+        with self._writing(day) as cursor:
+            return DayToPrice(cursor, day).appraise(repricing)
+
+    def reprice(self, day: date, repricing: Repricing) -> Repriced:
+        """Prices a day's calls again, all of them or, on any failure, none; other servers wait with that day."""
+        with self._writing(day) as cursor:
+            return DayToPrice(cursor, day).reprice(repricing)
 
     def close(self) -> None:
         super().close()

@@ -1,6 +1,5 @@
 """Past calls are priced again: calls, attempts and sums agree afterwards, and nothing else changes."""
 
-import sqlite3
 from datetime import date
 
 import msgspec
@@ -10,7 +9,6 @@ from benchmarks.calls import Traffic
 from dujiang.core.money import Cost, Exchange
 from dujiang.records.moments import DAY_MS, start_of
 from dujiang.records.repricing import Repriced, Repricing
-from dujiang.records.sink import SqliteSink
 
 DAY = date(2026, 3, 4)
 START = start_of(DAY)
@@ -32,72 +30,66 @@ def rows():
 
 
 @pytest.fixture
-def sink(tmp_path, rows):
-    sink = SqliteSink(tmp_path)
+def sink(home, rows):
+    sink = home.sink()
     sink.insert(rows)
     yield sink
     sink.close()
 
 
-def ask(sink, tmp_path, sql):
-    with sqlite3.connect(tmp_path / f"{DAY}.db") as connection:
-        found = connection.execute(sql).fetchall()
-    connection.close()
-    return found
+def everything(home):
+    return [sorted(home.ask(f"SELECT * FROM {table}"), key=repr) for table in ("calls", "attempts", "rollups", "users")]
 
 
-EVERYTHING = "SELECT * FROM calls", "SELECT * FROM attempts", "SELECT * FROM rollups", "SELECT * FROM users"
-
-
-def test_everything_agrees_afterwards(sink, tmp_path, rows):
-    before = [ask(sink, tmp_path, sql) for sql in EVERYTHING]
+def test_everything_agrees_afterwards(sink, home, rows):
+    before = everything(home)
     would = sink.appraise(DAY, Repricing(price_of))
-    assert [ask(sink, tmp_path, sql) for sql in EVERYTHING] == before
+    assert everything(home) == before
     done = sink.reprice(DAY, Repricing(price_of))
     assert done == would
     used = [row for row in rows if row.usage_source is not None]
     assert (done.changed + done.same + done.unpriced + done.shared, done.shared) == (len(used), 1)
     assert done.unpriced == sum(row.model == "gpt-4" for row in used)
     expected = {row.request_id: price_of_row(row) for row in used if row.model != "gpt-4" and len(row.attempts) == 1}
-    found = ask(sink, tmp_path, "SELECT request_id, cost_micros, currency, price_version, exchange_rate FROM calls")
+    found = home.ask("SELECT request_id, cost_micros, currency, price_version, exchange_rate FROM calls")
     assert {id: cost for id, cost, *rest in found if rest == ["USD", "document@9", "7.2"]} == expected
     summed = "SELECT sum(cost_micros) FROM {} WHERE currency = 'USD' {}"
-    by_call = ask(sink, tmp_path, summed.format("calls", "AND price_version = 'document@9'"))[0][0]
+    by_call = home.ask(summed.format("calls", "AND price_version = 'document@9'"))[0][0]
     assert by_call == sum(expected.values())
-    kept = ask(sink, tmp_path, "SELECT coalesce(sum(cost_micros), 0) FROM calls WHERE currency = 'USD'")[0][0]
+    kept = home.ask("SELECT coalesce(sum(cost_micros), 0) FROM calls WHERE currency = 'USD'")[0][0]
     finest, by_app = ("rollups", "AND cube = 0 AND hour >= 0"), ("rollups", "AND cube = 5 AND hour = -1")
     for table, rest in (finest, by_app, ("users", "")):
-        assert ask(sink, tmp_path, summed.format(table, rest))[0][0] == kept
+        assert home.ask(summed.format(table, rest))[0][0] == kept
     tries = (
         "SELECT sum(a.cost_micros) FROM attempts a JOIN calls c ON c.id = a.call_id WHERE price_version = 'document@9'"
     )
-    assert ask(sink, tmp_path, tries)[0][0] == by_call
+    assert home.ask(tries)[0][0] == by_call
 
 
 def price_of_row(row):
     return row.input_uncached + row.cache_read + row.cache_write + 3 * (row.output_visible + row.reasoning)
 
 
-def test_doing_it_twice_changes_nothing(sink, tmp_path):
+def test_doing_it_twice_changes_nothing(sink, home):
     first = sink.reprice(DAY, Repricing(price_of))
-    before = [ask(sink, tmp_path, sql) for sql in EVERYTHING]
+    before = everything(home)
     again = sink.reprice(DAY, Repricing(price_of))
     assert again == Repriced(0, first.changed + first.same, first.unpriced, first.shared)
-    assert [ask(sink, tmp_path, sql) for sql in EVERYTHING] == before
+    assert everything(home) == before
 
 
-def test_what_has_a_price_keeps_it_where_only_the_others_are_meant(sink, tmp_path, rows):
+def test_what_has_a_price_keeps_it_where_only_the_others_are_meant(sink, home, rows):
     priced = [row.request_id for row in rows if row.cost_micros is not None]
     costs = "SELECT request_id, cost_micros, currency FROM calls"
-    before = {id: rest for id, *rest in ask(sink, tmp_path, costs)}
+    before = {id: rest for id, *rest in home.ask(costs)}
     done = sink.reprice(DAY, Repricing(price_of, only_unpriced=True))
     assert done.changed == sum(row.cost_micros is None and row.usage_source is not None for row in rows) - done.unpriced
-    after = {id: rest for id, *rest in ask(sink, tmp_path, costs)}
+    after = {id: rest for id, *rest in home.ask(costs)}
     assert all(before[id] == after[id] for id in priced)
 
 
-def test_a_failure_leaves_all_as_it_was(sink, tmp_path):
-    before = [ask(sink, tmp_path, sql) for sql in EVERYTHING]
+def test_a_failure_leaves_all_as_it_was(sink, home):
+    before = everything(home)
     seen = []
 
     def failing(use):
@@ -108,4 +100,4 @@ def test_a_failure_leaves_all_as_it_was(sink, tmp_path):
 
     with pytest.raises(RuntimeError):
         sink.reprice(DAY, Repricing(failing))
-    assert [ask(sink, tmp_path, sql) for sql in EVERYTHING] == before
+    assert everything(home) == before
