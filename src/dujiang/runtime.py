@@ -17,6 +17,7 @@ from dujiang.identity.key_ring import KeyRing
 from dujiang.records.journal import Journal
 from dujiang.records.service import Records
 from dujiang.snapshot import Snapshot
+from dujiang.storage.database import answering
 from dujiang.telemetry.metrics import ConfigCounts, JournalCounts, Metrics
 
 BODY_LIMIT_BYTES = 16 * 1024 * 1024
@@ -72,7 +73,8 @@ class Runtime:
     async def configure(self, work: Callable[[Configuration[Snapshot]], T]) -> T:
         """Do some work with the configuration, away from the loop and one after the other, and serve by what it left.
 
-        Calls that are being answered end by the revision they began with. Raises `LimitExceeded`, and what `work` does.
+        Calls that are being answered end by the revision they began with. Raises `LimitExceeded`,
+        `DatabaseAway`, and what `work` does.
         """
         if self._configurations >= MAX_CONFIGURING:
             raise LimitExceeded("The configuration is busy: try again.", reason="concurrency", retry_after_s=1.0)
@@ -82,19 +84,16 @@ class Runtime:
             return await loop.run_in_executor(self._configuring, self._configured, work)
         finally:
             self._configurations -= 1
+            self.config_trouble = self._configuration.trouble
             self._take_up(self._configuration.live.snapshot)
 
     def _configured(self, work: Callable[[Configuration[Snapshot]], T]) -> T:
-        with uncollected():
+        with uncollected(), answering():
             return work(self._configuration)
 
     async def follow_config(self) -> None:
         """Serve by the newest revision. Raises as `Configuration.follow`."""
         await self.configure(Configuration[Snapshot].follow)
-
-    def note_trouble(self, message: str) -> None:
-        """A newer revision cannot be taken up: health and metrics tell it until another one is."""
-        self.config_trouble = message
 
     def config_counts(self) -> ConfigCounts:
         """What the metrics tell of the configuration."""
@@ -105,7 +104,6 @@ class Runtime:
         if snapshot is before:
             return
         self.snapshot = snapshot
-        self.config_trouble = None
         self._reloads += 1
         for name, service in before.services.items():
             if snapshot.services.get(name) is not service:

@@ -113,9 +113,7 @@ async def serve(runtime: Runtime, database: Database, orders: Orders) -> None:
     sys.stdout.flush()
     followers = (
         asyncio.create_task(follow_keys(database, runtime.replace_keys), name="follow keys"),
-        asyncio.create_task(
-            follow_config(runtime.follow_config, runtime.note_trouble), name="follow the configuration"
-        ),
+        asyncio.create_task(follow_config(runtime.follow_config), name="follow the configuration"),
         asyncio.create_task(follow_state(database, runtime.replace_database_state), name="follow the database"),
     )
     await stopping.wait()

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -78,3 +79,21 @@ def test_a_locked_table_holds_up_nothing_but_the_drain(emulator: Emulator, tmp_p
             assert [gateway.chat("prompt").status for _ in range(20)] == [200] * 20
             assert gateway.ask("/api/v1/records").status == 422
         eventually(lambda: len(gateway.ask("/api/v1/records").json["items"]) == 21, 30)
+
+
+def test_the_configuration_is_changed_there_and_not_while_it_is_away(
+    emulator: Emulator, tmp_path: Path, own_postgres: Postgres
+) -> None:
+    with served(tmp_path, emulator, own_postgres.new_database()) as gateway:
+        fresh = {"models": {"fresh": {"targets": [{"provider": "openai", "model": "ok"}]}}}
+        ask = partial(gateway.ask, "/api/v1/config", fresh, method="PATCH", headers={"If-Match": '"1"'})
+        own_postgres.freeze()
+        try:
+            away = ask(timeout_s=60)
+            assert (away.status, away.json["error"]["type"]) == (503, "database_away")
+            assert gateway.chat("prompt").status == 200
+        finally:
+            own_postgres.thaw()
+        eventually(lambda: ask().status == 200, 15)
+        assert gateway.chat("fresh").status == 200
+        assert gateway.ask("/api/v1/config").headers["etag"] == '"2"'

@@ -4,16 +4,15 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from dujiang.core.errors import AppError, LimitExceeded
+from dujiang.storage.database import DatabaseAway
 
 LOOK_S = 0.5
 
 _log = logging.getLogger(__name__)
 
 
-async def follow_config(follow: Callable[[], Awaitable[None]], on_trouble: Callable[[str], None]) -> None:
+async def follow_config(follow: Callable[[], Awaitable[None]]) -> None:
     """Look for a newer revision now and then, until cancelled. One that cannot be used leaves the one before at work;
     a database that fails, or a configuration that is busy, changes nothing.
     """
@@ -23,8 +22,7 @@ async def follow_config(follow: Callable[[], Awaitable[None]], on_trouble: Calla
             await follow()
         except LimitExceeded:
             continue
+        except DatabaseAway as error:
+            _log.warning("the configuration cannot be read, the known one stays: %s", error.message)
         except AppError as error:
-            on_trouble(error.message)
             _log.error("a newer revision of the configuration cannot be taken up: %s", error.message)
-        except SQLAlchemyError as error:
-            _log.warning("the configuration cannot be read, the known one stays: %s", type(error).__name__)

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, MetaData, inspect, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
-from dujiang.core.errors import Misconfigured
+from dujiang.core.errors import AppError, Misconfigured
 from dujiang.storage.engines import Engines
 from dujiang.storage.postgresql import is_postgresql, open_server
 from dujiang.storage.sqlite import open_file
@@ -26,6 +26,23 @@ _CONSTRAINT_NAMES = {
 }
 
 metadata = MetaData(naming_convention=_CONSTRAINT_NAMES)
+
+
+class DatabaseAway(AppError):
+    """The database does not answer, or is locked for too long."""
+
+    status = 503
+    code = "database_away"
+
+
+@contextmanager
+def answering() -> Generator[None]:
+    """Raises `DatabaseAway` for whatever a database that is away raises within the block."""
+    try:
+        yield
+    except SQLAlchemyError as error:
+        message = "The database does not answer now: try again."
+        raise DatabaseAway(message, reason=type(error).__name__, retry_after_s=5.0) from error
 
 
 class Database:
