@@ -39,7 +39,7 @@ def rows():
 
 @pytest.fixture(scope="module")
 def records(shared_home, rows):
-    with opened(shared_home, clock=lambda: NOW / 1000) as (sink, records):
+    with opened(shared_home, clock=lambda: NOW / 1000, timeout_s=60) as (sink, records):
         for start in range(0, 900, 100):
             sink.insert(rows[start : start + 120])
         yield records

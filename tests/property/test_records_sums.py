@@ -117,7 +117,7 @@ def test_sums_equal_counting(shared_home, data, seed, sizes, group_by, filters, 
     from_ms, to_ms = START + min(one, other) * HOUR_MS, START + max(one, other) * HOUR_MS
     if not is_allowed(group_by, filters, scope, from_ms, to_ms):
         to_ms = from_ms + data.draw(st.integers(0, 24)) * HOUR_MS
-    with opened(shared_home, clock=lambda: NOW / 1000) as (sink, records):
+    with opened(shared_home, clock=lambda: NOW / 1000, timeout_s=60) as (sink, records):
         empty(sink)
         insert(sink, seed, sizes)
         given = {"group_by": ",".join(group_by), "from": iso(from_ms), "to": iso(to_ms), **filters}
