@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from gateway import ADMIN_KEY, Answer, Gateway, serving
+from gateway import ADMIN_KEY, Answer, Gateway, eventually, serving
 
 from dujiang.emulator.server import Emulator
 
@@ -20,15 +20,12 @@ DOCUMENT = """
 providers:
   home: {kind: openai, base_url: "${HOME_URL}/v1", allow_private_network: true,
          credentials: [{name: main, secret: "secret:main"}]}
-  foreign: {kind: openai, base_url: "http://localhost:1/v1", allow_private_network: true,
-            credentials: [{name: main, secret: "secret:main"}]}
   missing: {kind: openai, base_url: "${HOME_URL}/v1", allow_private_network: true,
             credentials: [{name: main, secret: "secret:nobody"}]}
   half: {kind: openai, base_url: "${HOME_URL}/v1", allow_private_network: true,
          credentials: [{name: lost, secret: "secret:nobody"}, {name: main, secret: "secret:main"}]}
 models:
   home: {targets: [{provider: home, model: home}]}
-  foreign: {targets: [{provider: foreign, model: foreign}]}
   missing: {targets: [{provider: missing, model: missing}]}
   half: {targets: [{provider: half, model: half}]}
 """
@@ -72,25 +69,42 @@ def test_a_stored_secret_is_sent_to_its_own_provider_and_shown_nowhere(emulator:
     environ = {"HOME_URL": emulator.url, "DUJIANG_SECRET_KEY": KEY}
     store(tmp_path, emulator, environ)
     with serving(tmp_path, DOCUMENT, environ=environ) as gateway:
-        answers = [gateway.chat(model) for model in ("home", "half", "foreign", "missing")]
-        home, half, foreign, missing = answers
+        answers = [gateway.chat(model) for model in ("home", "half", "missing")]
+        home, half, missing = answers
         assert (home.status, half.status) == (200, 200)
         assert emulator.counters.keys[VALUE].completed == 2
-        for answer, named in ((foreign, "`main`"), (missing, "`nobody`")):
-            assert (answer.status, answer.json["error"]["type"]) == (503, "misconfigured")
-            assert named in answer.json["message"]
+        assert (missing.status, missing.json["error"]["type"]) == (503, "misconfigured")
+        assert "`nobody`" in missing.json["message"]
         found = reasons(gateway)
         assert set(found) == {
-            "foreign/*",
-            "foreign/credentials.main",
             "missing/*",
             "missing/credentials.main",
             "half/credentials.lost",
         }
-        assert "another address" in found["foreign/*"]
         assert "`nobody`" in found["half/credentials.lost"]
         shown = [gateway.ask(path) for path in ("/api/v1/health", "/metrics", "/api/v1/records?limit=50", "/v1/models")]
         assert_unseen(gateway, *answers, *shown)
+
+
+def test_a_document_that_sends_a_secret_elsewhere_is_refused(emulator: Emulator, tmp_path: Path) -> None:
+    environ = {"HOME_URL": emulator.url, "DUJIANG_SECRET_KEY": KEY}
+    store(tmp_path, emulator, environ)
+    elsewhere = DOCUMENT.replace(
+        'half: {kind: openai, base_url: "${HOME_URL}', 'half: {kind: openai, base_url: "http://localhost:1'
+    )
+    with pytest.raises(AssertionError, match="another address"), serving(tmp_path, elsewhere, environ=environ):
+        pass
+
+
+def test_a_secret_that_was_given_to_another_provider_is_not_sent_any_more(emulator: Emulator, tmp_path: Path) -> None:
+    environ = {"HOME_URL": emulator.url, "DUJIANG_SECRET_KEY": KEY}
+    store(tmp_path, emulator, environ)
+    with serving(tmp_path, DOCUMENT, environ=environ) as gateway:
+        assert gateway.chat("home").status == 200
+        given_away = ("--kind", "openai", "--base-url", "https://elsewhere.example/v1")
+        assert secrets(tmp_path, "set", "main", *given_away, value=VALUE, environ=environ).returncode == 0
+        eventually(lambda: gateway.chat("home").status == 503)
+        assert "another address" in reasons(gateway)["home/*"]
 
 
 def test_the_first_start_makes_a_key_and_says_so_once(emulator: Emulator, tmp_path: Path) -> None:
