@@ -5,6 +5,7 @@ import random
 from collections import defaultdict
 from datetime import date
 
+import msgspec
 import pytest
 from stores import opened
 
@@ -26,6 +27,7 @@ KEYS = {
     "model": lambda row: row.model or None,
     "provider": lambda row: row.provider or None,
     "scene": lambda row: row.scene,
+    "scene_version": lambda row: row.scene_version,
     "status": lambda row: row.status,
     "hour": lambda row: iso(row.started_at_ms // HOUR_MS * HOUR_MS),
     "day": lambda row: day_of(row.started_at_ms).isoformat(),
@@ -34,7 +36,9 @@ KEYS = {
 
 @pytest.fixture(scope="module")
 def rows():
-    return list(Traffic(3).spread(900, start_ms=START + 7 * HOUR_MS, end_ms=NOW))
+    made = list(Traffic(3).spread(900, start_ms=START + 7 * HOUR_MS, end_ms=NOW))
+    versions = [n % 3 if n % 3 and row.scene else None for n, row in enumerate(made)]
+    return [msgspec.structs.replace(row, scene_version=version) for row, version in zip(made, versions, strict=True)]
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +100,8 @@ def same(items, wanted, group_by):
                 assert item[name] == pytest.approx(value, abs=1e-6), name
 
 
-SINGLE = [(name,) for name in KEYS]
+SINGLE = [(name,) for name in KEYS if name != "scene_version"]
+"""The versions of scenes are counted call by call: a day at most."""
 
 
 @pytest.mark.parametrize(
@@ -108,7 +113,10 @@ def test_sums_over_days_equal_counting(records, rows, group_by):
     same(items, by_hand(rows, group_by), group_by)
 
 
-@pytest.mark.parametrize("group_by", [*SINGLE, ("user", "model"), ("user", "hour"), ("role", "scene")])
+@pytest.mark.parametrize(
+    "group_by",
+    [*SINGLE, ("user", "model"), ("user", "hour"), ("role", "scene"), ("scene_version",), ("scene", "scene_version")],
+)
 @pytest.mark.parametrize("scope", [ALL, Scope("app_0"), Scope("app_0", "key-app_0-1")])
 def test_sums_over_a_part_of_two_days_equal_counting(records, rows, group_by, scope):
     first, last = START + DAY_MS + 13 * HOUR_MS, START + 2 * DAY_MS + 11 * HOUR_MS

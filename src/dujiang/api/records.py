@@ -31,7 +31,7 @@ _MEANINGS = {
     "sort": "`-started_at` where it is not given",
     "limit": "1 to 200, 50 where it is not given",
     "cursor": "an answer's `next_cursor`",
-    "group_by": "a list of app, user, role, model, provider, scene, status, hour, day",
+    "group_by": "a list of app, user, role, model, provider, scene, scene_version, status, hour, day",
     "interval": "`hour` or `day`: as in `group_by`",
     "format": "`ndjson` or `csv`",
 }

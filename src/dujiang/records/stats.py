@@ -63,7 +63,9 @@ class Groups:
 
     def add(self, day: date, hour: int, currency: str, values: Sequence[str], sums: Sums) -> None:
         """Raises `InvalidRequest` where there are too many groups."""
-        own = {name: value or None for name, value in zip(self._names, values, strict=True)}
+        own: dict[str, Any] = {name: value or None for name, value in zip(self._names, values, strict=True)}
+        if own.get("scene_version"):
+            own["scene_version"] = int(own["scene_version"])
         if "day" in self._query.group_by:
             own["day"] = day.isoformat()
         if "hour" in self._query.group_by:
@@ -78,7 +80,7 @@ class Groups:
             raise InvalidRequest(f"There are more than {MAX_GROUPS} groups: narrow the range.", param="group_by")
 
     def items(self) -> Items:
-        keys = sorted(self._found, key=lambda key: [part or "" for part in key])
+        keys = sorted(self._found, key=lambda key: [str(part or "") for part in key])
         return [_item(self._query, key, self._found[key]) for key in keys]
 
 

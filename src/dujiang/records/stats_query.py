@@ -10,7 +10,7 @@ from dujiang.core.errors import InvalidRequest
 from dujiang.records.moments import DAY_MS, HOUR_MS
 from dujiang.records.query import PARAMETERS, RecordQuery, one_of, parse_parameters
 
-Group = Literal["app", "user", "role", "model", "provider", "scene", "status", "hour", "day"]
+Group = Literal["app", "user", "role", "model", "provider", "scene", "scene_version", "status", "hour", "day"]
 
 TIMES = frozenset({"hour", "day"})
 MAX_RANGE_MS = 800 * DAY_MS

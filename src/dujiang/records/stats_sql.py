@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import ColumnElement, Numeric, Select, Table, case, cast, func, literal, select
+from sqlalchemy import ColumnElement, Numeric, Select, Table, Text, case, cast, func, literal, select
 
 from dujiang.core.errors import InvalidRequest
-from dujiang.records.cubes import FINEST, HOURS, WHOLE_DAY, smallest_cube
+from dujiang.records.cubes import CUBES, FINEST, HOURS, WHOLE_DAY, smallest_cube
 from dujiang.records.filters import conditions
 from dujiang.records.moments import DAY_MS, HOUR_MS, start_of
 from dujiang.records.query import NARROW_MS, Scope
@@ -22,6 +22,7 @@ from dujiang.records.tables import HISTOGRAMS, QUARTER_HOURS, SUMS, calls, rollu
 _NARROW_MS = NARROW_MS + HOUR_MS
 _COLUMNS = {"user": "user_id", "role": "user_role"}
 _FILTERS = ("app", "user_id", "user_role", "model", "provider", "status", "scene")
+_OF_CUBES = frozenset(CUBES[FINEST])
 _OF_USERS = {"user_id", "app"}
 
 
@@ -59,7 +60,7 @@ def sum_parts(query: StatsQuery, scope: Scope, days: Sequence[date], now_ms: int
         span = _span_of(day, from_ms, to_ms, now_ms)
         if span is None:
             continue
-        if scope.key_id is None and "user_id" not in _columns_asked(query, scope):
+        if scope.key_id is None and _columns_asked(query, scope) <= _OF_CUBES:
             yield day, on_rollups(span)
         elif _is_of_users(query, scope):
             yield day, on_users(span)
@@ -156,7 +157,7 @@ def _on_calls(day: date, span: _Span, query: StatsQuery, scope: Scope) -> Part:
     filters = msgspec.structs.replace(
         query.filters, from_ms=start + span.from_hour * HOUR_MS, to_ms=start + span.to_hour * HOUR_MS
     )
-    groups = [func.coalesce(calls.c[name], "") for name in _group_columns(query)]
+    groups = [func.coalesce(cast(calls.c[name], Text), "") for name in _group_columns(query)]
     currency = case((calls.c.cost_micros.is_not(None), func.coalesce(calls.c.currency, "")), else_="")
     sums = [
         func.count(),
