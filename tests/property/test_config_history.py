@@ -126,7 +126,9 @@ class TwoProcesses(RuleBasedStateMachine):
     def patch(self, who: int, patch: Tree) -> None:
         process = self.processes[who]
         process.follow()
-        wanted = merged(process.live.checked.tree, patch)
+        checked = process.live.checked
+        stand_ins = {name: checked.full[name] for name in patch if name in checked.full}
+        wanted = merged({**stand_ins, **checked.tree}, patch)
         self._try(process, wanted, lambda: process.patch(patch, process.live.revision, AUTHOR).revision)
 
     @rule(who=st.integers(0, 1), name=names, made=some(models))
