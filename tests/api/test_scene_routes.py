@@ -128,6 +128,28 @@ def test_a_used_version_stays_and_no_number_comes_twice(house: Gateway, scene: s
     assert house.ask(f"{SCENES}/{scene}/versions/2", {"system": "changed"}, method="PATCH").status == 405
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "param"),
+    [
+        ("publish", {"label": "production"}, "version"),
+        ("publish", {"label": "production", "version": 1, "colour": 1}, "colour"),
+        ("publish", {"label": 7, "version": 1}, "label"),
+        ("render", {"version": "one"}, "version"),
+        ("restore", {}, "revision"),
+    ],
+)
+def test_what_is_wrong_in_a_body_is_named(house: Gateway, scene: str, path: str, body: Any, param: str) -> None:
+    word(house, scene, "x")
+    answer = house.ask(f"{SCENES}/{scene}/{path}", body)
+    assert (answer.status, answer.json["error"]["param"]) == (422, param)
+
+
+def test_a_body_needs_no_content_type(house: Gateway, scene: str) -> None:
+    word(house, scene, "x")
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    assert house.ask(f"{SCENES}/{scene}/render", {"prompt": "hi"}, headers=form).status == 200
+
+
 def test_a_file_carries_a_scene_away_and_back(house: Gateway, scene: str) -> None:
     word(house, scene, "line one\nline two: {{x}}", variables={"x": {"default": "yes"}})
     exported = house.ask(f"{SCENES}/{scene}/export")

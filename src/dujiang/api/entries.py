@@ -1,10 +1,11 @@
 """Names of the document as resources of their own: every write is a revision like any other."""
 
 from asyncio import to_thread
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 from fastapi import Request, Response
+from pydantic import BaseModel, ValidationError
 
 from dujiang.api.config import author_of
 from dujiang.config.merge import merged
@@ -12,11 +13,12 @@ from dujiang.config.problems import InvalidDocument
 from dujiang.config.state import MAX_ENTRY_BYTES
 from dujiang.config.tree import read_tree
 from dujiang.core.call import Caller
-from dujiang.core.errors import Conflict, InvalidRequest, NotFound
+from dujiang.core.errors import Conflict, InvalidRequest, NotFound, Unprocessable
 from dujiang.core.problem import Problem
 from dujiang.runtime import Runtime
 
 Part = dict[str, Any]
+M = TypeVar("M", bound=BaseModel)
 
 
 async def body_of(request: Request) -> Part:
@@ -25,6 +27,28 @@ async def body_of(request: Request) -> Part:
     if len(text) > MAX_ENTRY_BYTES:
         raise InvalidDocument((Problem("", f"is larger than {MAX_ENTRY_BYTES} bytes"),))
     return await to_thread(read_tree, text, "json")
+
+
+def parsed(model: type[M]) -> Callable[[Request], Awaitable[M]]:
+    """A dependency: the JSON object of a request as a model, whatever its `Content-Type`.
+
+    Raises `InvalidDocument`, and `Unprocessable` for the first field that is wrong.
+    """
+
+    async def read(request: Request) -> M:
+        try:
+            return model.model_validate(await body_of(request))
+        except ValidationError as invalid:
+            first = invalid.errors(include_url=False)[0]
+            where = ".".join(map(str, first["loc"]))
+            raise Unprocessable(f"`{where}`: {first['msg']}.", param=where) from None
+
+    return read
+
+
+def described(model: type[BaseModel]) -> dict[str, Any]:
+    """The body of a route that reads it by `parsed`, for the schema of the API."""
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": model.model_json_schema()}}}}
 
 
 def named(body: Part) -> tuple[str, Part]:

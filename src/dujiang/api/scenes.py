@@ -62,6 +62,11 @@ class Restoration(BaseModel):
     revision: int
 
 
+Publishing = Annotated[Publication, Depends(entries.parsed(Publication))]
+Trying = Annotated[Trial, Depends(entries.parsed(Trial))]
+Restoring = Annotated[Restoration, Depends(entries.parsed(Restoration))]
+
+
 @router.get("")
 async def list_scenes(runtime: Serving, caller: Reading) -> Item:
     """The scenes that the key may see, without the text of their versions."""
@@ -171,8 +176,8 @@ async def delete_version(id: str, version: int, runtime: Serving, caller: Writin
     await runtime.configure(lambda config: config.edit(_SCENES, id, make, author))
 
 
-@router.post("/{id}/publish")
-async def publish(id: str, body: Publication, response: Response, runtime: Serving, caller: Writing) -> Item:
+@router.post("/{id}/publish", openapi_extra=entries.described(Publication))
+async def publish(id: str, body: Publishing, response: Response, runtime: Serving, caller: Writing) -> Item:
     """Move a label to a version, or give the version a share of the label's calls."""
     percent = percent_of(body.weight)
 
@@ -196,8 +201,8 @@ async def history(id: str, runtime: Serving, caller: Reading) -> Item:
     return {"items": items, "next_cursor": None}
 
 
-@router.post("/{id}/restore")
-async def restore(id: str, body: Restoration, response: Response, runtime: Serving, caller: Writing) -> Item:
+@router.post("/{id}/restore", openapi_extra=entries.described(Restoration))
+async def restore(id: str, body: Restoring, response: Response, runtime: Serving, caller: Writing) -> Item:
     """Put the labels back to where they were in an earlier revision."""
     past = (await runtime.configure(lambda config: config.tree(body.revision))).get(_SCENES, {}).get(id)
     if past is None:
@@ -211,8 +216,8 @@ async def restore(id: str, body: Restoration, response: Response, runtime: Servi
     return _summary_of(await entries.edit(runtime, caller, _SCENES, id, make, response))
 
 
-@router.post("/{id}/render")
-async def render(id: str, body: Trial, runtime: Serving, caller: Reading) -> Item:
+@router.post("/{id}/render", openapi_extra=entries.described(Trial))
+async def render(id: str, body: Trying, runtime: Serving, caller: Reading) -> Item:
     """The messages that a model would get. Executes nothing."""
     await _seen(runtime, caller, id)
     messages = preview(_tried(runtime, id, body), body.variables, body.prompt)
