@@ -2,13 +2,16 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from time import time
 
 from dujiang.config.references import ADMIN_APP, AUTO
 from dujiang.config.scalars import nearest
-from dujiang.config.settings import Document, Sections
+from dujiang.config.settings import DeclaredModel, Document, Sections
 from dujiang.config.upstreams import is_configured
 from dujiang.core.problem import Problem, at
 from dujiang.identity.settings import RoleSettings
+from dujiang.records.price_book import PriceBook, open_book
+from dujiang.records.price_catalogue import bundled_catalogue
 from dujiang.scenes.settings import VersionSettings
 from dujiang.scenes.template import compile_template
 
@@ -42,12 +45,12 @@ def _of_providers(suspects: Sections, document: Document) -> Iterator[Problem]:
 def _of_models(suspects: Sections, document: Document, environ: Mapping[str, str]) -> Iterator[Problem]:
     named = {target.provider for model in suspects.models.values() for target in model.targets}
     configured = {name for name in named if is_configured(document.providers[name], environ)}
-    currencies = {document.money.currency, *document.money.rates}
+    book = open_book(document.money, bundled_catalogue())
     for name, model in suspects.models.items():
         path = at("models", name)
-        if model.price is None:
-            yield Problem(path, "has no price: what it costs is unknown")
-        elif model.price.currency not in currencies:
+        if model.price is None and not _is_listed(model, document, book):
+            yield Problem(path, "has no price, here or in the catalogue: what it costs is unknown")
+        elif model.price is not None and model.price.currency not in book.exchanges:
             yield Problem(
                 f"{path}.price",
                 f"is in {model.price.currency}, which `money.rates` does not convert: what it costs is unknown",
@@ -56,6 +59,13 @@ def _of_models(suspects: Sections, document: Document, environ: Mapping[str, str
         if all(target.provider in lacking for target in model.targets):
             where = ", ".join(at("providers", provider) for provider in lacking)
             yield Problem(path, f"cannot be called: no credential is set for {where}")
+
+
+def _is_listed(model: DeclaredModel, document: Document, book: PriceBook) -> bool:
+    """Whether the catalogue has a price for each target now."""
+    now_ms = int(time() * 1000)
+    kinds = [(document.providers[target.provider].kind, target.model) for target in model.targets]
+    return all(book.price_of(None, kind, vendor_model, now_ms) is not None for kind, vendor_model in kinds)
 
 
 def _of_scenes(suspects: Sections, document: Document) -> Iterator[Problem]:

@@ -8,6 +8,11 @@ def warned(text: str, environ=None):
     return {warning.path: warning.message for warning in warnings(document, environ or {})}
 
 
+def test_does_not_warn_of_what_the_catalogue_prices():
+    text = "providers: {p: {kind: deepseek}}\nmodels: {m: {targets: [{provider: p, model: deepseek-chat}]}}"
+    assert warned(text) == {}
+
+
 def test_warns_of_prices_that_cannot_be_used():
     found = warned(
         """
@@ -20,7 +25,7 @@ def test_warns_of_prices_that_cannot_be_used():
         """
     )
     assert found == {
-        "models.free": "has no price: what it costs is unknown",
+        "models.free": "has no price, here or in the catalogue: what it costs is unknown",
         "models.dollars.price": "is in USD, which `money.rates` does not convert: what it costs is unknown",
     }
 
