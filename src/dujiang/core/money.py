@@ -44,7 +44,7 @@ def total(costs: Iterable[Cost | None]) -> Cost | None:
 
 def amount_as(other: Cost, cost: Cost) -> int:
     """What `cost` comes to in the currency of `other`, at the rates of the revision that both were reckoned in."""
-    if cost.currency == other.currency:
+    if cost is other or cost.currency == other.currency:
         return cost.amount_micros
     worth = cost.amount_micros * Decimal(cost.exchange.rate) / Decimal(other.exchange.rate)
     return int(worth.quantize(Decimal(1), ROUND_HALF_UP))

@@ -103,7 +103,7 @@ def _row_of(
     spent = usage or _NO_USAGE
     caller, attempts = call.caller, call.attempts
     last = attempts[-1] if attempts else _NO_ATTEMPT
-    cost = total(attempt.cost for attempt in attempts)
+    cost = last.cost if len(attempts) <= 1 else total(attempt.cost for attempt in attempts)
     exchange = cost.exchange if cost is not None else None
     total_s = monotonic() - call.started
     return (
