@@ -1,7 +1,7 @@
 """Names of the document as resources of their own: every write is a revision like any other."""
 
 from asyncio import to_thread
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from fastapi import Request, Response
@@ -29,25 +29,22 @@ async def body_of(request: Request) -> Part:
     return await to_thread(read_tree, text, "json")
 
 
-def parsed(model: type[M]) -> Callable[[Request], Awaitable[M]]:
-    """A dependency: the JSON object of a request as a model, whatever its `Content-Type`.
+async def read_body(request: Request, model: type[M]) -> M:
+    """The JSON object of a request as a model, whatever its `Content-Type`.
 
+    Routes call it themselves, so that nobody's body is read before their key is known.
     Raises `InvalidDocument`, and `Unprocessable` for the first field that is wrong.
     """
-
-    async def read(request: Request) -> M:
-        try:
-            return model.model_validate(await body_of(request))
-        except ValidationError as invalid:
-            first = invalid.errors(include_url=False)[0]
-            where = ".".join(map(str, first["loc"]))
-            raise Unprocessable(f"`{where}`: {first['msg']}.", param=where) from None
-
-    return read
+    try:
+        return model.model_validate(await body_of(request))
+    except ValidationError as invalid:
+        first = invalid.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise Unprocessable(f"`{where}`: {first['msg']}.", param=where) from None
 
 
 def described(model: type[BaseModel]) -> dict[str, Any]:
-    """The body of a route that reads it by `parsed`, for the schema of the API."""
+    """The body of a route that reads it by `read_body`, for the schema of the API."""
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": model.model_json_schema()}}}}
 
 

@@ -62,11 +62,6 @@ class Restoration(BaseModel):
     revision: int
 
 
-Publishing = Annotated[Publication, Depends(entries.parsed(Publication))]
-Trying = Annotated[Trial, Depends(entries.parsed(Trial))]
-Restoring = Annotated[Restoration, Depends(entries.parsed(Restoration))]
-
-
 @router.get("")
 async def list_scenes(runtime: Serving, caller: Reading) -> Item:
     """The scenes that the key may see, without the text of their versions."""
@@ -177,8 +172,9 @@ async def delete_version(id: str, version: int, runtime: Serving, caller: Writin
 
 
 @router.post("/{id}/publish", openapi_extra=entries.described(Publication))
-async def publish(id: str, body: Publishing, response: Response, runtime: Serving, caller: Writing) -> Item:
+async def publish(id: str, request: Request, response: Response, runtime: Serving, caller: Writing) -> Item:
     """Move a label to a version, or give the version a share of the label's calls."""
+    body = await entries.read_body(request, Publication)
     percent = percent_of(body.weight)
 
     def make(known: Item | None) -> Item:
@@ -202,8 +198,9 @@ async def history(id: str, runtime: Serving, caller: Reading) -> Item:
 
 
 @router.post("/{id}/restore", openapi_extra=entries.described(Restoration))
-async def restore(id: str, body: Restoring, response: Response, runtime: Serving, caller: Writing) -> Item:
+async def restore(id: str, request: Request, response: Response, runtime: Serving, caller: Writing) -> Item:
     """Put the labels back to where they were in an earlier revision."""
+    body = await entries.read_body(request, Restoration)
     past = (await runtime.configure(lambda config: config.tree(body.revision))).get(_SCENES, {}).get(id)
     if past is None:
         raise NotFound(
@@ -217,8 +214,9 @@ async def restore(id: str, body: Restoring, response: Response, runtime: Serving
 
 
 @router.post("/{id}/render", openapi_extra=entries.described(Trial))
-async def render(id: str, body: Trying, runtime: Serving, caller: Reading) -> Item:
+async def render(id: str, request: Request, runtime: Serving, caller: Reading) -> Item:
     """The messages that a model would get. Executes nothing."""
+    body = await entries.read_body(request, Trial)
     await _seen(runtime, caller, id)
     messages = preview(_tried(runtime, id, body), body.variables, body.prompt)
     return {"messages": msgspec.to_builtins(messages)}
