@@ -1,37 +1,23 @@
 """Sums equal what counting every call gives; quantiles are within 5 %."""
 
-import math
 import random
-from collections import defaultdict
 from datetime import date
 
 import msgspec
 import pytest
+from counted import KEYS, assert_same, by_hand, rank
 from stores import opened
 
 from benchmarks.calls import Traffic
 from dujiang.core.errors import InvalidRequest, Unprocessable
 from dujiang.records.histogram import ACCURACY, added, counted, packed, quantiles, unpacked
-from dujiang.records.moments import DAY_MS, HOUR_MS, day_of, iso, start_of
+from dujiang.records.moments import DAY_MS, HOUR_MS, iso, start_of
 from dujiang.records.query import Scope
 from dujiang.records.stats_query import parse_stats
 
 START = start_of(date(2026, 3, 4))
 NOW = START + 3 * DAY_MS + 5 * HOUR_MS + 1234
 ALL = Scope()
-
-KEYS = {
-    "app": lambda row: row.app,
-    "user": lambda row: row.user_id,
-    "role": lambda row: row.user_role,
-    "model": lambda row: row.model or None,
-    "provider": lambda row: row.provider or None,
-    "scene": lambda row: row.scene,
-    "scene_version": lambda row: row.scene_version,
-    "status": lambda row: row.status,
-    "hour": lambda row: iso(row.started_at_ms // HOUR_MS * HOUR_MS),
-    "day": lambda row: day_of(row.started_at_ms).isoformat(),
-}
 
 
 @pytest.fixture(scope="module")
@@ -54,52 +40,6 @@ def ask(records, scope=ALL, **parameters):
     return records.stats(query, scope)
 
 
-def by_hand(rows, group_by):
-    groups = defaultdict(list)
-    for row in rows:
-        groups[tuple(KEYS[name](row) for name in group_by)].append(row)
-    return {key: expected(group) for key, group in groups.items()}
-
-
-def expected(group):
-    cost = defaultdict(float)
-    for row in group:
-        if row.cost_micros is not None:
-            cost[row.currency] += row.cost_micros / 10**6
-    errors = sum(row.status in {"error", "cut"} for row in group)
-    totals = sorted(row.total_ms for row in group)
-    firsts = sorted(row.first_token_ms for row in group if row.first_token_ms is not None)
-    return {
-        "calls": len(group),
-        "errors": errors,
-        "error_ratio": errors / len(group),
-        "prompt_tokens": sum(row.input_uncached + row.cache_read + row.cache_write for row in group),
-        "completion_tokens": sum(row.output_visible + row.reasoning for row in group),
-        "cost": cost,
-        "p50_ms": rank(totals, 0.5),
-        "p95_ms": rank(totals, 0.95),
-        "p99_ms": rank(totals, 0.99),
-        "first_token_p95_ms": rank(firsts, 0.95),
-        "cached_ratio": sum(row.cached is not None for row in group) / len(group),
-    }
-
-
-def rank(ordered, share):
-    return ordered[math.ceil(share * len(ordered)) - 1] if ordered else None
-
-
-def same(items, wanted, group_by):
-    assert len(items) == len(wanted)
-    for item in items:
-        hand = wanted[tuple(item[name] for name in group_by)]
-        assert item.keys() == {*group_by, *hand}
-        for name, value in hand.items():
-            if name.endswith("_ms") and value is not None:
-                assert item[name] == pytest.approx(value, rel=ACCURACY + 1e-5), name
-            else:
-                assert item[name] == pytest.approx(value, abs=1e-6), name
-
-
 SINGLE = [(name,) for name in KEYS if name != "scene_version"]
 """The versions of scenes are counted call by call: a day at most."""
 
@@ -110,7 +50,7 @@ SINGLE = [(name,) for name in KEYS if name != "scene_version"]
 )
 def test_sums_over_days_equal_counting(records, rows, group_by):
     items = ask(records, group_by=",".join(group_by), from_=iso(START)) if group_by else ask(records, from_=iso(START))
-    same(items, by_hand(rows, group_by), group_by)
+    assert_same(items, by_hand(rows, group_by), group_by)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +63,7 @@ def test_sums_over_a_part_of_two_days_equal_counting(records, rows, group_by, sc
     items = ask(records, scope, group_by=",".join(group_by), from_=iso(first), to=iso(last))
     wanted = [row for row in rows if first <= row.started_at_ms < last and scope.app in {None, row.app}]
     wanted = [row for row in wanted if scope.key_id in {None, row.key_id}]
-    same(items, by_hand(wanted, group_by), group_by)
+    assert_same(items, by_hand(wanted, group_by), group_by)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +79,7 @@ def test_filters_hold(records, rows, filters):
     items = ask(records, group_by="app", from_=iso(START + DAY_MS), to=iso(START + 2 * DAY_MS), **filters)
     wanted = [row for row in rows if START + DAY_MS <= row.started_at_ms < START + 2 * DAY_MS]
     wanted = [row for row in wanted if all(getattr(row, name) == value for name, value in filters.items())]
-    same(items, by_hand(wanted, ("app",)), ("app",))
+    assert_same(items, by_hand(wanted, ("app",)), ("app",))
 
 
 def test_times_are_rounded_outward_to_hours(records, rows):

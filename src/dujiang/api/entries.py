@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 
 from dujiang.api.config import author_of
@@ -13,7 +14,7 @@ from dujiang.config.problems import InvalidDocument
 from dujiang.config.state import MAX_ENTRY_BYTES
 from dujiang.config.tree import read_tree
 from dujiang.core.call import Caller
-from dujiang.core.errors import Conflict, InvalidRequest, NotFound, Unprocessable
+from dujiang.core.errors import Conflict, InvalidRequest, NotFound
 from dujiang.core.problem import Problem
 from dujiang.runtime import Runtime
 
@@ -33,14 +34,14 @@ async def read_body(request: Request, model: type[M]) -> M:
     """The JSON object of a request as a model, whatever its `Content-Type`.
 
     Routes call it themselves, so that nobody's body is read before their key is known.
-    Raises `InvalidDocument`, and `Unprocessable` for the first field that is wrong.
+    Raises `InvalidDocument`, and `RequestValidationError` as where the framework reads a body.
     """
+    body = await body_of(request)
     try:
-        return model.model_validate(await body_of(request))
+        return model.model_validate(body)
     except ValidationError as invalid:
-        first = invalid.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise Unprocessable(f"`{where}`: {first['msg']}.", param=where) from None
+        errors = [{**error, "loc": ("body", *error["loc"])} for error in invalid.errors(include_url=False)]
+        raise RequestValidationError(errors) from None
 
 
 def described(model: type[BaseModel]) -> dict[str, Any]:

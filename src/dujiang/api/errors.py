@@ -42,4 +42,5 @@ def install_error_handlers(app: FastAPI) -> None:
         first = error.errors()[0]
         where, *path = first["loc"]
         kind = Unprocessable if where == "body" else InvalidRequest
-        return answer_error(request, kind(f"{first['msg']}.", param=".".join(map(str, path)) or None))
+        name = ".".join(map(str, path))
+        return answer_error(request, kind(f"`{name or where}`: {first['msg']}.", param=name or None))
