@@ -1,22 +1,38 @@
 """The one object that flows through the pipeline, and the small frozen things that stages leave on it."""
 
 from collections.abc import Callable
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
 from msgspec import Struct
 
 from dujiang.core.chat import ChatRequest
+from dujiang.core.limits import Permit
 from dujiang.core.money import Cost
 from dujiang.core.names import Names
+from dujiang.core.settings import Budget, Limits
+
+Network = IPv4Network | IPv6Network
 
 
-class Caller(Struct, frozen=True):
-    """Who holds the key: made by authentication, never from the body."""
+class Caller(Struct, frozen=True, eq=False):
+    """Who holds the key, and what the key itself narrows: made by authentication, never from the body.
+
+    `networks` are where calls may come from, anywhere where there are none. `lineage` has the keys by which this one
+    was made, the nearest first, as far as they have limits or a budget: what it uses counts as theirs too.
+    """
 
     key_id: str
     app: str
     roles: tuple[str, ...]
     act_as_user: bool = True
+    models: Names = Names(is_all=True)
+    scenes: Names = Names(is_all=True)
+    limits: Limits = Limits()
+    max_tokens: int | None = None
+    budget: Budget | None = None
+    networks: tuple[Network, ...] = ()
+    lineage: "tuple[Caller, ...]" = ()
 
 
 class ClaimedUser(Struct, frozen=True):
@@ -105,7 +121,7 @@ class Call:
     | --- | --- |
     | `id kind parse body caller started deadline revision request_bytes client_retries` | the edge |
     | `parsed request request_id` | the parse stage; the scene stage replaces `request` |
-    | `rights` | admission |
+    | `rights permit` | admission |
     | `scene model_version` | the scene stage; dispatch |
     | `plan` | routing |
     | `attempts provider model upstream_s` | dispatch |
@@ -125,6 +141,7 @@ class Call:
         "model_version",
         "parse",
         "parsed",
+        "permit",
         "plan",
         "provider",
         "request",
@@ -163,6 +180,7 @@ class Call:
         self.request_id = id
         self.request_bytes = 0
         self.client_retries = 0
+        self.permit: Permit | None = None
         self.scene: SceneChoice | None = None
         self.attempts: list[Attempt] = []
         self.provider = ""
