@@ -14,6 +14,8 @@ from dujiang.core.errors import AppError, Misconfigured
 from dujiang.core.money import Cost, Price
 from dujiang.core.protocols import Handler
 from dujiang.core.settings import ContentPolicy
+from dujiang.identity.counters import Counters
+from dujiang.identity.limit_stage import limit
 from dujiang.identity.roles import RightsTable, compile_roles
 from dujiang.identity.settings import AppSettings
 from dujiang.identity.stage import admit, authorise
@@ -34,6 +36,7 @@ from dujiang.routing.stage import route
 from dujiang.scenes.compiled import Scenes, compile_scenes
 from dujiang.scenes.output_stage import check_output
 from dujiang.scenes.stage import render
+from dujiang.storage.store import Store
 from dujiang.telemetry.metrics import Metrics
 from dujiang.telemetry.stage import observe
 
@@ -66,12 +69,14 @@ class Compiler:
         embedded: Mapping[str, Embedded],
         metrics: Metrics,
         journal: Journal,
+        store: Store,
     ) -> None:
         self._expand = expand
         self._reveal = reveal
         self._embedded = embedded
         self._metrics = metrics
         self._journal = journal
+        self._store = store
 
     def __call__(self, document: Document, revision: int, before: Snapshot | None = None) -> Snapshot:
         """Opens no connection. Services, models and what is learnt of targets are taken over from `before`.
@@ -90,6 +95,7 @@ class Compiler:
             record(self._journal, document.records.content, _content_policies(document.apps)),
             parse(),
             admit(rights, "chat:call"),
+            limit(self._store, Counters(document.roles, document.apps, document.limits.default)),
             render(scenes, _schema_models(document)),
             authorise(document.aliases),
             route(catalog),

@@ -34,6 +34,7 @@ from dujiang.server.listener import Server
 from dujiang.snapshot import Compiler
 from dujiang.storage.database import Database, connect
 from dujiang.storage.follow import follow_state
+from dujiang.storage.memory import MemoryStore
 from dujiang.storage.secret_key import open_keychain
 from dujiang.storage.secrets import SecretStore
 from dujiang.telemetry.logging import configure_logging
@@ -73,7 +74,12 @@ def open_runtime(orders: Orders, database: Database) -> Runtime:
     settings = open_configuration(database, secrets, compile_nothing).load().checked.document.records
     journal = _open_journal(data_dir, settings)
     compiler = Compiler(
-        expand=expand_here, reveal=secrets.reveal, embedded=orders.embedded, metrics=metrics, journal=journal
+        expand=expand_here,
+        reveal=secrets.reveal,
+        embedded=orders.embedded,
+        metrics=metrics,
+        journal=journal,
+        store=MemoryStore(),
     )
     configuration = open_configuration(database, secrets, compiler)
     configuration.load()

@@ -10,12 +10,13 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any, Protocol
 
+from dujiang.api.rate_fields import permitted_fields, refused_fields
 from dujiang.api.request import CallerGone, Receive, Scope, Send, header_id, read_body, read_fields, retries_of
 from dujiang.chat.pipeline import echoed
 from dujiang.chat.tasks import OpenCall
 from dujiang.core.call import Call, ParsedChat
 from dujiang.core.chat import Chunk
-from dujiang.core.errors import AppError, MethodNotAllowed, ShuttingDown, StreamBroken
+from dujiang.core.errors import AppError, LimitExceeded, MethodNotAllowed, ShuttingDown, StreamBroken
 from dujiang.core.ids import new_id
 from dujiang.core.reply import Reply
 from dujiang.runtime import Runtime
@@ -163,6 +164,8 @@ class ChatEndpoint:
         fields = [(b"x-request-id", header_id(request_id, id)), _overhead(incoming.started, call)]
         if error.retry_after_s is not None:
             fields.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_s))))
+        if isinstance(error, LimitExceeded) and error.refusal is not None:
+            fields += refused_fields(error.refusal)
         if error.status == 405:
             fields.append((b"allow", b"POST"))
         if error.status == 401:
@@ -199,7 +202,8 @@ def _task_of(peer: Any) -> "asyncio.Task[None]":
 
 
 def _call_fields(call: Call) -> list[tuple[bytes, bytes]]:
-    return [(b"x-request-id", header_id(call.request_id, call.id)), _overhead(call.started, call)]
+    fields = [(b"x-request-id", header_id(call.request_id, call.id)), _overhead(call.started, call)]
+    return fields + permitted_fields(call.permit) if call.permit is not None else fields
 
 
 def _overhead(started: float, call: Call | None) -> tuple[bytes, bytes]:

@@ -10,7 +10,7 @@ from dujiang.config.settings import DeclaredModel, Document
 from dujiang.core.problem import at
 from dujiang.core.settings import Limits
 
-_SECTIONS = ("routes", "cache", "limits", "budgets", "schedule")
+_SECTIONS = ("routes", "cache", "budgets", "schedule")
 _RESILIENCE = ("retry", "breaker", "concurrency", "fallbacks")
 _LIMITS = ("rpm", "tpm", "concurrency")
 _STRATEGIES = frozenset({"least_loaded"})
@@ -82,13 +82,8 @@ def _in_overrides(overrides: Mapping[str, Any], path: str) -> Iterator[str]:
 
 def _in_identity(document: Document) -> Iterator[str]:
     for name, app in document.apps.items():
-        path = at("apps", name)
-        yield from _in_limits(app.limits, path)
         if app.budget is not None:
-            yield f"{path}.budget"
-    if "roles" in document.declared:
-        for name, role in document.roles.items():
-            yield from _in_limits(role.limits, at("roles", name))
+            yield f"{at('apps', name)}.budget"
 
 
 def _in_limits(limits: Limits, path: str) -> Iterator[str]:

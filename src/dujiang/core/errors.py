@@ -37,6 +37,7 @@ not an AppError is a bug: it is logged with its trace and answered as a bare 500
 from typing import Any
 
 from dujiang.core.chat import Usage
+from dujiang.core.limits import Refusal
 
 
 class AppError(Exception):
@@ -123,8 +124,24 @@ class Unprocessable(AppError):
 
 
 class LimitExceeded(AppError):
+    """`refusal` tells of the counter that a call did not pass, where it was one."""
+
     status = 429
     code = "limit_exceeded"
+    refusal: Refusal | None = None
+
+    def details(self) -> dict[str, Any]:
+        refusal = self.refusal
+        if refusal is None:
+            return {}
+        return {
+            "limit": {
+                "name": refusal.name,
+                "subject": refusal.bound.subject,
+                "limit": refusal.limit,
+                "remaining": refusal.remaining,
+            }
+        }
 
 
 class NotBuilt(AppError):

@@ -44,7 +44,17 @@ class Permit(Struct):
 class Refusal(Struct, frozen=True):
     """Which limit of whom a call did not pass, and when it would."""
 
-    limit: LimitName
+    name: LimitName
     bound: Bound
     standing: Standing | None
     retry_after_s: float
+
+    @property
+    def limit(self) -> int:
+        """How much of it may pass."""
+        standing = self.standing
+        return standing.limit if standing is not None else self.bound.concurrency or 0
+
+    @property
+    def remaining(self) -> int:
+        return self.standing.remaining if self.standing is not None else 0

@@ -39,7 +39,7 @@ class RoleSettings(Settings):
 class DefaultLimits(Settings):
     """The limits of a key whose app and which itself has none."""
 
-    default: LimitSettings = LimitSettings(rpm=600, tpm=200_000, concurrency=50)
+    default: LimitSettings = LimitSettings()
 
 
 class BudgetSettings(Budget, kw_only=True):

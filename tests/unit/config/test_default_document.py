@@ -72,4 +72,4 @@ def test_defaults_are_those_of_the_example():
     assert (resilience.retry.max_attempts, resilience.breaker.window, resilience.concurrency.queue) == (3, 20, 512)
     assert document.cache.exact.enabled
     assert not document.cache.semantic.enabled
-    assert (document.limits.default.rpm, document.records.content) == (600, "masked")
+    assert (document.limits.default.rpm, document.records.content) == (None, "masked")

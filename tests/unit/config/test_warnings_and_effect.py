@@ -101,7 +101,6 @@ def test_lists_what_is_declared_in_vain_and_only_that():
         "models.m.resilience.balancing.strategy",
         "models.m.targets[0].resilience.retry",
         "resilience.balancing.strategy",
-        "apps.a.limits.tpm",
         "apps.a.budget",
     )
 
