@@ -38,6 +38,9 @@ from dujiang.config.opening import open_configuration
 from dujiang.config.reader import Task
 from dujiang.config.service import Configuration, Vetted
 from dujiang.core.collector import uncollected
+from dujiang.identity.accounts import Accounts
+from dujiang.identity.foresight import Foresight
+from dujiang.identity.ledger import Ledger
 from dujiang.migrations import upgrade
 from dujiang.records.journal import Journal
 from dujiang.records.settings import RecordSettings
@@ -113,13 +116,15 @@ class House:
     def configuration(self) -> Config:
         """One that has taken up the newest revision, as a process has after its start."""
         secrets = SecretStore(self.database, open_keychain(self.directory, {}))
+        store = MemoryStore()
         compiler = Compiler(
             expand=expand_here,
             reveal=secrets.reveal,
             embedded={},
             metrics=Metrics(),
             journal=self._journal,
-            store=MemoryStore(),
+            store=store,
+            accounts=Accounts(store, Ledger(self.database), Foresight()),
         )
         made: Config = open_configuration(self.database, secrets, compiler, os.environ)
         made.load()

@@ -14,6 +14,8 @@ from dujiang.core.errors import AppError, Misconfigured
 from dujiang.core.money import Cost, Price
 from dujiang.core.protocols import Handler
 from dujiang.core.settings import ContentPolicy
+from dujiang.identity.accounts import Accounts
+from dujiang.identity.budgets import Budgets
 from dujiang.identity.counters import Counters
 from dujiang.identity.limit_stage import limit
 from dujiang.identity.roles import RightsTable, compile_roles
@@ -28,7 +30,7 @@ from dujiang.records.journal import Journal
 from dujiang.records.price_book import PriceBook, declared_price, open_book
 from dujiang.records.price_catalogue import bundled_catalogue
 from dujiang.records.pricing import Price as ListedPrice
-from dujiang.records.pricing import cost_micros
+from dujiang.records.pricing import cost_micros, rates_to
 from dujiang.records.stage import record
 from dujiang.resilience.settings import TimeoutSettings, overridden
 from dujiang.routing.catalog import Catalog, Load, Model, Target
@@ -49,6 +51,7 @@ class Snapshot(Struct, frozen=True):
     handler: Handler
     catalog: Catalog
     rights: RightsTable
+    budgets: Budgets
     scenes: Scenes
     services: dict[str, Service]
     unheeded: Unheeded
@@ -70,6 +73,7 @@ class Compiler:
         metrics: Metrics,
         journal: Journal,
         store: Store,
+        accounts: Accounts,
     ) -> None:
         self._expand = expand
         self._reveal = reveal
@@ -77,6 +81,7 @@ class Compiler:
         self._metrics = metrics
         self._journal = journal
         self._store = store
+        self._accounts = accounts
 
     def __call__(self, document: Document, revision: int, before: Snapshot | None = None) -> Snapshot:
         """Opens no connection. Services, models and what is learnt of targets are taken over from `before`.
@@ -101,9 +106,12 @@ class Compiler:
             route(catalog),
             check_output(scenes),
         )
-        handler = compose(stages, dispatch(models))
+        budgets = _budgets(document)
+        handler = compose(stages, dispatch(models, budgets, self._accounts))
         total_s = max((model.total_s for model in models.values()), default=300.0)
-        return Snapshot(revision, document, handler, catalog, rights, scenes, services, declared_in_vain, total_s)
+        return Snapshot(
+            revision, document, handler, catalog, rights, budgets, scenes, services, declared_in_vain, total_s
+        )
 
 
 class _Models:
@@ -186,6 +194,17 @@ def _schema_models(document: Document) -> frozenset[str]:
     """The names of models that write by a JSON schema when they are asked to."""
     able = {name for name, model in document.models.items() if model.abilities.json_schema}
     return frozenset(able | {alias for alias, name in document.aliases.items() if name in able})
+
+
+def _budgets(document: Document) -> Budgets:
+    money = document.money
+    return Budgets(
+        document.budgets,
+        document.apps,
+        rates_to(money.currency, money.rates),
+        document.schedule.timezone,
+        takes_unpriced=money.unknown_price == "allow",
+    )
 
 
 def _content_policies(apps: Mapping[str, AppSettings]) -> dict[str, ContentPolicy]:

@@ -12,6 +12,7 @@ import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Generator, Mapping
 from contextlib import AsyncExitStack, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -22,11 +23,13 @@ from dujiang.config.opening import Given, begin, compile_nothing, open_configura
 from dujiang.config.settings import Document
 from dujiang.core.errors import AppError, Misconfigured
 from dujiang.identity.admin_key import ensure_admin
+from dujiang.identity.ledger import Ledger
 from dujiang.migrations import prepare
 from dujiang.orders import Orders
 from dujiang.providers.embedded.cache import cache_dir, explain_missing, locate
 from dujiang.providers.embedded.process import EmbeddedModel, free_port
 from dujiang.providers.local import Embedded
+from dujiang.records.charging_sink import ChargingSink
 from dujiang.records.drain import Drain
 from dujiang.records.leftovers import forget_leftovers
 from dujiang.records.masking_sink import MaskingSink
@@ -113,10 +116,11 @@ async def _serve(
         store = open_store(settings.database_url, settings.data_dir)
         stack.callback(store.close)
         await asyncio.to_thread(store.upgrade, stopping.is_set)
-        drain = Drain(settings.data_dir / JOURNAL, MaskingSink(store))
+        ledger = Ledger(stack.enter_context(connect(settings.database_url)))
+        drain = Drain(settings.data_dir / JOURNAL, ChargingSink(ledger.charge, MaskingSink(store)))
         drain.start()
         stack.callback(_finish, drain)
-        forgetting = asyncio.create_task(_forget(store, settings, document.records), name="forget old records")
+        forgetting = asyncio.create_task(_forget(store, ledger, settings, document.records), name="forget old records")
         stack.callback(forgetting.cancel)
         embedded, missing = await _start_embedded(document, stack)
         orders = Orders(
@@ -230,7 +234,7 @@ def _finish(drain: Drain) -> None:
         _log.warning("some records are still in the journal; the next start carries them on")
 
 
-async def _forget(store: Store, serving: ServeSettings, settings: RecordSettings) -> None:
+async def _forget(store: Store, ledger: Ledger, serving: ServeSettings, settings: RecordSettings) -> None:
     """Drop what is older than the document keeps it: at the start, and every hour."""
     while True:
         now_ms = int(time.time() * 1000)
@@ -239,6 +243,7 @@ async def _forget(store: Store, serving: ServeSettings, settings: RecordSettings
             await asyncio.to_thread(drop_before, store, first_kept(now_ms, settings.retention_days))
             await asyncio.to_thread(drop_content_before, store, first_kept(now_ms, settings.content_retention_days))
             await asyncio.to_thread(forget_leftovers, serving.data_dir / JOURNAL, now_ms / 1000 - kept_s)
+            await asyncio.to_thread(ledger.forget, datetime.now(UTC))
         except Exception as error:  # noqa: BLE001 whatever the database or the disk raises: it is tried again
             _log.error("old records could not be dropped, the next hour tries again: %s", type(error).__name__)
         await asyncio.sleep(_FORGET_S)

@@ -13,6 +13,7 @@ import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from time import monotonic, sleep
 
 import msgspec
 import uvloop
@@ -22,11 +23,15 @@ from dujiang.config.environment import expand_here
 from dujiang.config.follow import follow_config
 from dujiang.config.opening import compile_nothing, open_configuration
 from dujiang.core.errors import ShuttingDown
+from dujiang.identity.accounts import Accounts
 from dujiang.identity.follow import follow_keys
+from dujiang.identity.foresight import Foresight
 from dujiang.identity.key_ring import load_keys
+from dujiang.identity.ledger import Ledger
 from dujiang.orders import Orders
 from dujiang.records.journal import Journal
 from dujiang.records.places import JOURNAL
+from dujiang.records.segments import backlog
 from dujiang.records.settings import RecordSettings
 from dujiang.records.stores import open_records
 from dujiang.runtime import Runtime
@@ -42,6 +47,7 @@ from dujiang.telemetry.metrics import Metrics
 
 _ABORTED_S = 5.0
 _POLL_S = 0.02
+_LEDGER_S = 5.0
 GC_THRESHOLDS = (50_000, 20, 20)
 """A call leaves no cycles (a test holds that); with Python's own thresholds the collector took a fifth of its time."""
 
@@ -73,16 +79,19 @@ def open_runtime(orders: Orders, database: Database) -> Runtime:
     metrics = Metrics()
     settings = open_configuration(database, secrets, compile_nothing).load().checked.document.records
     journal = _open_journal(data_dir, settings)
+    store = MemoryStore()
     compiler = Compiler(
         expand=expand_here,
         reveal=secrets.reveal,
         embedded=orders.embedded,
         metrics=metrics,
         journal=journal,
-        store=MemoryStore(),
+        store=store,
+        accounts=Accounts(store, Ledger(database), Foresight()),
     )
     configuration = open_configuration(database, secrets, compiler)
     configuration.load()
+    _await_ledger(data_dir / JOURNAL)
     return Runtime(
         configuration,
         load_keys(database),
@@ -92,6 +101,16 @@ def open_runtime(orders: Orders, database: Database) -> Runtime:
         has_open_metrics=orders.has_open_metrics,
         body_limit_bytes=orders.body_limit_bytes,
     )
+
+
+def _await_ledger(journal: Path) -> None:
+    """What a worker before this one spent is in the ledger when its calls are drained: budgets begin with that."""
+    until = monotonic() + _LEDGER_S
+    while backlog(journal).oldest_s is not None:
+        if monotonic() > until:
+            _log.warning("calls of an earlier worker are not stored yet: budgets begin without what they cost")
+            return
+        sleep(_POLL_S)
 
 
 def _open_journal(data_dir: Path, settings: RecordSettings) -> Journal:

@@ -29,7 +29,10 @@ from dujiang.core.binding import Binding
 from dujiang.core.chat import Message
 from dujiang.core.errors import AllAttemptsFailed, AppError, Misconfigured
 from dujiang.core.secret import Secret
+from dujiang.identity.accounts import Accounts
+from dujiang.identity.foresight import Foresight
 from dujiang.identity.key_ring import KeyRing
+from dujiang.identity.ledger import Ledger
 from dujiang.identity.permissions import PERMISSIONS
 from dujiang.migrations import prepare
 from dujiang.providers.presets import PRESETS, Preset
@@ -134,13 +137,15 @@ def routes(tmp_path: Path) -> Iterator[set[str]]:
     with connect(sqlite_url(tmp_path)) as database:
         prepare(database)
         secrets = SecretStore(database, open_keychain(tmp_path, {VARIABLE: "0123456789abcdefghijklmnopqrstuvwxyz"}))
+        store = MemoryStore()
         compiler = Compiler(
             expand=lambda _: "",
             reveal=secrets.reveal,
             embedded={},
             metrics=metrics,
             journal=journal,
-            store=MemoryStore(),
+            store=store,
+            accounts=Accounts(store, Ledger(database), Foresight()),
         )
         configuration = open_configuration(database, secrets, compiler)
         configuration.load()

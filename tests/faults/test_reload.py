@@ -15,6 +15,9 @@ from dujiang.config.author import operator
 from dujiang.config.environment import expand
 from dujiang.config.opening import Configuration, open_configuration
 from dujiang.emulator.server import Emulator
+from dujiang.identity.accounts import Accounts
+from dujiang.identity.foresight import Foresight
+from dujiang.identity.ledger import Ledger
 from dujiang.migrations import upgrade
 from dujiang.providers.openai_compatible import RemoteService
 from dujiang.records.journal import Journal
@@ -57,13 +60,15 @@ def configured(directory: Path) -> Iterator[Configuration[Snapshot]]:
     with connect(sqlite_url(directory)) as database:
         upgrade(database)
         secrets = SecretStore(database, open_keychain(directory, {}))
+        store = MemoryStore()
         compiler = Compiler(
             expand=lambda text: expand(text, known),
             reveal=secrets.reveal,
             embedded={},
             metrics=Metrics(),
             journal=journal,
-            store=MemoryStore(),
+            store=store,
+            accounts=Accounts(store, Ledger(database), Foresight()),
         )
         configuration: Configuration[Snapshot] = open_configuration(database, secrets, compiler, known)
         configuration.load()

@@ -7,12 +7,15 @@ from dujiang.core.call import Attempt, Call
 from dujiang.core.errors import AppError, Rejected, StaleConnection, UpstreamError
 from dujiang.core.protocols import Handler
 from dujiang.core.reply import Reply
+from dujiang.identity.accounts import Accounts
+from dujiang.identity.budgets import Budgets, Due
 from dujiang.resilience.balancer import least_loaded
 from dujiang.routing.catalog import Model, Target
 
 
-def dispatch(models: Mapping[str, Model]) -> Handler:
-    """Ask the plan's model. A connection that had gone stale is replaced once; nothing was served on it.
+def dispatch(models: Mapping[str, Model], budgets: Budgets, accounts: Accounts) -> Handler:
+    """Ask the plan's model, within the caller's budgets. A connection that had gone stale is replaced once; nothing was
+    served on it.
 
     A call that comes a second time has an answer already, which its scene could not take: it comes to `repair` it.
     """
@@ -26,10 +29,25 @@ def dispatch(models: Mapping[str, Model]) -> Handler:
         call.model = model.name
         call.model_version = model.version
         call.provider = target.provider
+        dues = budgets.of(call.caller, call.rights, call.parsed.user)
+        why = "repair" if call.attempts else "first"
         try:
-            return await attempt(call, target, "repair" if call.attempts else "first")
+            return await paid(call, target, why, dues) if dues else await attempt(call, target, why)
         except StaleConnection:
-            return await attempt(call, target, "stale_connection")
+            why = "stale_connection"
+            return await paid(call, target, why, dues) if dues else await attempt(call, target, why)
+
+    async def paid(call: Call, target: Target, why: str, dues: tuple[Due, ...]) -> Reply:
+        """An attempt for which money is set aside until it ends."""
+        reserved = await accounts.reserve(call, dues, target.price)
+        tried = len(call.attempts)
+        try:
+            reply = await attempt(call, target, why)
+        except BaseException:
+            accounts.settle(reserved, call, None, None)
+            raise
+        reply.on_close(lambda ended: accounts.settle(reserved, call, ended.usage, call.attempts[tried].cost))
+        return reply
 
     return dispatched
 

@@ -1,10 +1,11 @@
 """Values of a document that are sound one by one and cannot be meant together."""
 
 from collections.abc import Iterator
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from dujiang.config.settings import RecordSettings, ScheduleSettings, Sections
 from dujiang.core.problem import Problem, at
+from dujiang.core.settings import Budget
 from dujiang.resilience.settings import contradictions as resilience_contradictions
 from dujiang.resilience.settings import overridden
 from dujiang.routing.settings import MoneySettings
@@ -16,6 +17,7 @@ def contradictions(sections: Sections) -> Iterator[Problem]:
         yield from (problem.under(at("scenes", name)) for problem in scene_contradictions(scene))
     yield from _in_resilience(sections)
     yield from _in_money(sections.money)
+    yield from _in_budgets(sections)
     yield from _in_records(sections.records)
     yield from _in_schedule(sections.schedule)
 
@@ -45,15 +47,38 @@ def _in_money(money: MoneySettings) -> Iterator[Problem]:
         yield Problem(at("money.rates", money.currency), "is the currency of account, whose rate is 1")
 
 
+def _in_budgets(sections: Sections) -> Iterator[Problem]:
+    seen: set[tuple[str, str, str]] = set()
+    for n, budget in enumerate(sections.budgets):
+        path = at("budgets", n)
+        same = (budget.subject, budget.currency, budget.per)
+        if same in seen:
+            yield Problem(path, "there is a budget of this subject, currency and period already: change that one")
+        seen.add(same)
+        yield from _in_budget(budget, sections.money, path)
+    for name, app in sections.apps.items():
+        if app.budget is not None:
+            yield from _in_budget(app.budget, sections.money, f"{at('apps', name)}.budget")
+
+
+def _in_budget(budget: Budget, money: MoneySettings, path: str) -> Iterator[Problem]:
+    if budget.currency != money.currency and budget.currency not in money.rates:
+        yield Problem(f"{path}.currency", f"has no rate: write what it is worth in `money.rates.{budget.currency}`")
+    if budget.timezone is not None:
+        yield from _in_zone(budget.timezone, f"{path}.timezone")
+
+
 def _in_records(records: RecordSettings) -> Iterator[Problem]:
     if records.content_retention_days > records.retention_days:
         yield Problem("records.content_retention_days", "must not be more than `retention_days`")
 
 
 def _in_schedule(schedule: ScheduleSettings) -> Iterator[Problem]:
-    """Where the system has no time zones to look it up in, a name is taken as it is."""
+    yield from _in_zone(schedule.timezone, "schedule.timezone")
+
+
+def _in_zone(name: str, path: str) -> Iterator[Problem]:
     try:
-        ZoneInfo(schedule.timezone)
+        ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        if available_timezones():
-            yield Problem("schedule.timezone", "there is no such time zone; names look like `Asia/Shanghai`")
+        yield Problem(path, "there is no such time zone; names look like `Asia/Shanghai`")

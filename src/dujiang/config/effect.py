@@ -10,7 +10,7 @@ from dujiang.config.settings import DeclaredModel, Document
 from dujiang.core.problem import at
 from dujiang.core.settings import Limits
 
-_SECTIONS = ("routes", "cache", "budgets", "schedule")
+_SECTIONS = ("routes", "cache", "schedule")
 _RESILIENCE = ("retry", "breaker", "concurrency", "fallbacks")
 _LIMITS = ("rpm", "tpm", "concurrency")
 _STRATEGIES = frozenset({"least_loaded"})
@@ -43,9 +43,7 @@ def _elsewhere(document: Document) -> Iterator[str]:
     yield from (path for key in _RESILIENCE if (path := f"resilience.{key}") in declared)
     if document.resilience.balancing.strategy not in _STRATEGIES:
         yield "resilience.balancing.strategy"
-    if document.money.unknown_price != "allow":
-        yield "money.unknown_price"
-    yield from _in_identity(document)
+    yield from _in_budgets(document)
     if document.alerts.url:
         yield "alerts"
     if document.cors.allow_origins:
@@ -80,10 +78,14 @@ def _in_overrides(overrides: Mapping[str, Any], path: str) -> Iterator[str]:
         yield f"{path}.resilience.balancing.strategy"
 
 
-def _in_identity(document: Document) -> Iterator[str]:
+def _in_budgets(document: Document) -> Iterator[str]:
+    """What `cheapest` chooses among are the candidates of `auto`."""
+    for n, budget in enumerate(document.budgets):
+        if budget.then != "refuse":
+            yield f"{at('budgets', n)}.then"
     for name, app in document.apps.items():
-        if app.budget is not None:
-            yield f"{at('apps', name)}.budget"
+        if app.budget is not None and app.budget.then != "refuse":
+            yield f"{at('apps', name)}.budget.then"
 
 
 def _in_limits(limits: Limits, path: str) -> Iterator[str]:

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from dujiang.core.chat import ChatRequest
 from dujiang.core.limits import Permit
-from dujiang.core.money import Cost
+from dujiang.core.money import Charge, Cost
 from dujiang.core.names import Names
 from dujiang.core.settings import Budget, Limits
 
@@ -124,7 +124,7 @@ class Call:
     | `rights permit` | admission |
     | `scene model_version` | the scene stage; dispatch |
     | `plan` | routing |
-    | `attempts provider model upstream_s` | dispatch |
+    | `attempts provider model upstream_s charges` | dispatch |
 
     `started` and `deadline` are on the monotonic clock in seconds.
     """
@@ -133,6 +133,7 @@ class Call:
         "attempts",
         "body",
         "caller",
+        "charges",
         "client_retries",
         "deadline",
         "id",
@@ -183,6 +184,7 @@ class Call:
         self.permit: Permit | None = None
         self.scene: SceneChoice | None = None
         self.attempts: list[Attempt] = []
+        self.charges: list[Charge] = []
         self.provider = ""
         self.model = ""
         self.model_version = ""

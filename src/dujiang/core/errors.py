@@ -82,8 +82,14 @@ class Unauthenticated(AppError):
 
 
 class BudgetExceeded(AppError):
+    """`budget` tells which, and how it stands."""
+
     status = 402
     code = "budget_exceeded"
+    budget: dict[str, Any] | None = None
+
+    def details(self) -> dict[str, Any]:
+        return {} if self.budget is None else {"budget": self.budget}
 
 
 class Forbidden(AppError):

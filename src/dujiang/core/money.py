@@ -48,3 +48,20 @@ def amount_as(other: Cost, cost: Cost) -> int:
         return cost.amount_micros
     worth = cost.amount_micros * Decimal(cost.exchange.rate) / Decimal(other.exchange.rate)
     return int(worth.quantize(Decimal(1), ROUND_HALF_UP))
+
+
+class Charge(Struct, frozen=True, array_like=True):
+    """What an attempt, or several of one call, took of a budget's account, in millionths of the budget's currency.
+
+    An account is a budget's, for one subject, in the window that began at `window_start_s` (Unix seconds, 0 for a
+    budget without windows). `limit_micros` was the budget's amount then, and `soft_micros` what it wants to be warned
+    at.
+    """
+
+    budget_id: str
+    subject: str
+    window_start_s: int
+    currency: str
+    amount_micros: int
+    limit_micros: int
+    soft_micros: int | None = None

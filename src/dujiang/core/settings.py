@@ -83,10 +83,14 @@ class Limits(Settings):
 
 
 class Budget(Settings):
-    """Money that may be spent in a window of time, when to warn, and what happens to calls once it is gone."""
+    """Money that may be spent in a window of time, when to warn, and what happens to calls once it is gone.
+
+    Days, weeks (from Monday) and months are those of `timezone`, by default the schedule's.
+    """
 
     amount: PositiveAmount
     currency: Currency
     per: Literal["hour", "day", "week", "month", "total"]
     soft_ratio: Ratio | None = None
     then: Literal["refuse", "cheapest"] = "refuse"
+    timezone: Annotated[str, Meta(min_length=1, max_length=64)] | None = None

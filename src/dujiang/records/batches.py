@@ -13,6 +13,7 @@ from dujiang.records.record import Record
 Fresh = list[tuple[bytes, Record]]
 
 _ATTEMPTS = Record.__struct_fields__.index("attempts")
+_CHARGES = Record.__struct_fields__.index("charges")
 
 
 def by_day(batch: Sequence[Record]) -> dict[date, dict[bytes, Record]]:
@@ -44,7 +45,7 @@ def insert_halves(insert: Callable[[Fresh], int], fresh: Fresh, unstorable: tupl
 def call_row(id: bytes, record: Record) -> tuple[Any, ...]:
     """The values of the columns of `calls`."""
     fields = msgspec.structs.astuple(record)
-    return (id, *fields[1:_ATTEMPTS], len(record.attempts), *fields[_ATTEMPTS + 2 :])
+    return (id, *fields[1:_ATTEMPTS], len(record.attempts), *fields[_ATTEMPTS + 2 : _CHARGES])
 
 
 def attempt_rows(fresh: Fresh) -> list[tuple[Any, ...]]:

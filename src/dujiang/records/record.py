@@ -5,12 +5,15 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
+from dujiang.core.money import Charge
+
 Status = Literal["ok", "error", "cancelled", "cut", "refused"]
 """`ok`: a complete answer; `error`: none; `cancelled`: the caller left before the end; `cut`: the answer broke off;
 `refused`: we did not try (permission, limits, a request that is not valid)."""
 
-FORMAT = 2
-"""Of the encoding below. A reader refuses a later one. Before 2 the messages were written as JSON already."""
+FORMAT = 3
+"""Of the encoding below. A reader refuses a later one. Before 2 the messages were written as JSON already; before 3
+there were no `charges`."""
 
 
 class Json(str):
@@ -53,7 +56,7 @@ class Record(Struct, frozen=True, array_like=True):
     Tokens are disjoint buckets, as `core.chat.Usage` has them; `usage_source` is None when nothing was used.
     `cost_micros` sums the attempts; None is "not known", which is never the same as 0. One unit of `currency` was worth
     `exchange_rate`, a decimal number, in `account_currency`. `served` is the vendor's name of the model that answered,
-    `error_text` a sentence without secrets.
+    `error_text` a sentence without secrets. `charges` are what budgets paid: the ledger's, not kept here.
     """
 
     id: str
@@ -101,6 +104,7 @@ class Record(Struct, frozen=True, array_like=True):
     content: Content | None = None
     account_currency: str | None = None
     exchange_rate: str | None = None
+    charges: tuple[Charge, ...] = ()
 
 
 def _as_json(_: type, messages: Any) -> Json:

@@ -152,6 +152,7 @@ def _row_of(
         said,  # content
         exchange.account if exchange is not None else None,  # account_currency
         exchange.rate if exchange is not None else None,  # exchange_rate
+        call.charges,
     )
 
 
