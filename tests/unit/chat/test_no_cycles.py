@@ -2,6 +2,9 @@
 
 import asyncio
 import gc
+from decimal import Decimal
+
+from budgeted import budgets_of, fresh_accounts
 
 from dujiang.chat.dispatch import dispatch
 from dujiang.chat.pipeline import compose, parse
@@ -9,10 +12,18 @@ from dujiang.core.call import Call, Caller, ClaimedUser, ParsedChat
 from dujiang.core.chat import ChatRequest, Chunk, Message, Usage
 from dujiang.core.errors import Misconfigured
 from dujiang.core.reply import Reply, WholeReply
+from dujiang.identity.counters import Counters
+from dujiang.identity.limit_stage import limit
+from dujiang.identity.roles import compile_roles
+from dujiang.identity.settings import BudgetSettings, LimitSettings, RoleSettings
+from dujiang.identity.stage import admit
 from dujiang.routing.catalog import Catalog, Model, Target
 from dujiang.routing.stage import route
+from dujiang.storage.memory import MemoryStore
 from dujiang.telemetry.metrics import Metrics
 from dujiang.telemetry.stage import observe
+
+CALLER = Caller("k", "a", ("r",))
 
 
 async def answer(_: Call) -> Reply:
@@ -25,14 +36,23 @@ def read(_: bytes) -> ParsedChat:
 
 def test_a_call_leaves_no_cycles() -> None:
     models = {"m": Model("m", "", (Target("p", "p/m", "", 1.0, answer),), Misconfigured("none"))}
-    handler = compose((observe(Metrics()), parse(), route(Catalog(models, {}, frozenset()))), dispatch(models))
+    store = MemoryStore()
+    budget = BudgetSettings(subject="app:a", amount=Decimal(1), currency="CNY", per="day")
+    stages = (
+        observe(Metrics()),
+        parse(),
+        admit(compile_roles({"r": RoleSettings(permissions=("chat:call",))}, {}), "chat:call"),
+        limit(store, Counters({}, {}, LimitSettings(rpm=1000, tpm=100_000, concurrency=2))),
+        route(Catalog(models, {}, frozenset())),
+    )
+    handler = compose(stages, dispatch(models, budgets_of(budget), fresh_accounts()))
 
     async def main() -> None:
         gc.collect()
         gc.disable()
         try:
             for _ in range(50):
-                call = Call("id", "chat", read, Caller("k", "a", ()), 0.0, 1e9, 1)
+                call = Call("id", "chat", read, CALLER, 0.0, 1e9, 1)
                 reply = await handler(call)
                 assert (await anext(reply)).text == "hi"
                 reply.close()

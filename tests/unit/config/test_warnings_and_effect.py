@@ -89,7 +89,7 @@ def test_lists_what_is_declared_in_vain_and_only_that():
         resilience: {timeouts: {total_s: 9}, breaker: {window: 9}, balancing: {strategy: cost}}
         targets: [{provider: p, model: x, resilience: {balancing: {strategy: least_loaded}, retry: {}}}]
     resilience: {timeouts: {total_s: 9}, balancing: {strategy: sticky}}
-    apps: {a: {limits: {tpm: 5, max_tokens: 9}, budget: {amount: 1, currency: CNY, per: day}}}
+    apps: {a: {limits: {tpm: 5, max_tokens: 9}, budget: {amount: 1, currency: CNY, per: day, then: cheapest}}}
     routes: {}
     budgets: []
     cors: {allow_origins: []}
@@ -101,7 +101,7 @@ def test_lists_what_is_declared_in_vain_and_only_that():
         "models.m.resilience.balancing.strategy",
         "models.m.targets[0].resilience.retry",
         "resilience.balancing.strategy",
-        "apps.a.budget",
+        "apps.a.budget.then",
     )
 
 

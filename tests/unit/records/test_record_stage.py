@@ -10,12 +10,13 @@ import pytest
 from dujiang.core.call import Attempt, Call, Caller, ClaimedUser, ParsedChat, SceneChoice
 from dujiang.core.chat import ChatRequest, Chunk, Message, Usage
 from dujiang.core.errors import NotFound, StreamBroken
-from dujiang.core.money import Cost, Exchange
+from dujiang.core.money import Charge, Cost, Exchange
 from dujiang.core.reply import WholeReply
 from dujiang.records.content import CONTENT_BYTES
 from dujiang.records.record import AttemptRecord, Content, Record, decode, encode
 from dujiang.records.stage import _encoded, _outcome_of, _row_of, _said_in
 
+CHARGE = Charge("0123456789abcdef", "app:shop", 1_700_000_000, "CNY", 284, 5_000_000, 4_000_000)
 COST = Cost(40, "USD", "document@7", Exchange("CNY", "7.1"))
 
 
@@ -28,6 +29,7 @@ def call() -> Call:
     made.model, made.provider = "served-as", "vendor"
     made.upstream_s = 0.25
     made.request_bytes, made.client_retries = 123, 2
+    made.charges = [CHARGE]
     made.attempts = [
         Attempt("vendor", "vendor/first", "main", "first", 0.001, None, 0.1, "upstream_timeout"),
         Attempt("vendor", "vendor/second", "spare", "retry", 0.002, 0.05, 0.2, None, COST),
@@ -90,6 +92,7 @@ def test_every_value_is_in_its_own_field() -> None:
         "content": Content('[{"role":"user","content":"hi"}]', "text"),
         "account_currency": "CNY",
         "exchange_rate": "7.1",
+        "charges": (CHARGE,),
     }
 
 

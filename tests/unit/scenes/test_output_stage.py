@@ -6,9 +6,10 @@ from time import monotonic
 
 import msgspec
 import pytest
+from budgeted import budgets_of, fresh_accounts
 
 from dujiang.chat.dispatch import dispatch
-from dujiang.core.call import Call, Caller, ClaimedUser, One, ParsedChat, Plan, SceneChoice
+from dujiang.core.call import Call, Caller, ClaimedUser, One, ParsedChat, Plan, Rights, SceneChoice
 from dujiang.core.chat import ChatRequest, Chunk, Message, Usage
 from dujiang.core.errors import Misconfigured, OutputInvalid, Timeout
 from dujiang.core.money import Cost, Exchange
@@ -66,12 +67,14 @@ def ask(vendor, *, version=1, scene="s", stream=False, model="m"):
     call = Call("id", "chat", lambda body: call.parsed, Caller("k", "a", ()), 0.0, monotonic() + 9, 1)
     call.request = request
     call.parsed = ParsedChat(request, ClaimedUser())
+    call.rights = Rights(frozenset())
     call.scene = SceneChoice(scene, version=version) if scene else None
     call.plan = Plan((One("m"),), "m", "named")
     target = Target(
         "p", "p/x", "main", 1, vendor, lambda usage: Cost(usage.prompt_tokens, "CNY", "v1", Exchange("CNY", "1"))
     )
-    handler = check_output(SCENES)(dispatch({"m": Model("m", "", (target,), Misconfigured("none"))}))
+    models = {"m": Model("m", "", (target,), Misconfigured("none"))}
+    handler = check_output(SCENES)(dispatch(models, budgets_of(), fresh_accounts()))
 
     async def run():
         reply = await handler(call)
