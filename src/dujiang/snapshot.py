@@ -17,6 +17,7 @@ from dujiang.core.settings import ContentPolicy
 from dujiang.identity.roles import RightsTable, compile_roles
 from dujiang.identity.settings import AppSettings
 from dujiang.identity.stage import admit, authorise
+from dujiang.identity.users import Users
 from dujiang.providers.clocks import Clocks
 from dujiang.providers.credentials import Reveal
 from dujiang.providers.local import Embedded
@@ -55,7 +56,8 @@ class Snapshot(Struct, frozen=True):
 class Compiler:
     """Compiles documents for one process.
 
-    `expand` replaces `${NAME}`, `reveal` gives stored secrets, `embedded` tells where embedded models listen.
+    `expand` replaces `${NAME}`, `reveal` gives stored secrets, `embedded` tells where embedded models listen, `users`
+    what is said of users.
     """
 
     def __init__(
@@ -66,12 +68,14 @@ class Compiler:
         embedded: Mapping[str, Embedded],
         metrics: Metrics,
         journal: Journal,
+        users: Users | None = None,
     ) -> None:
         self._expand = expand
         self._reveal = reveal
         self._embedded = embedded
         self._metrics = metrics
         self._journal = journal
+        self._users = users
 
     def __call__(self, document: Document, revision: int, before: Snapshot | None = None) -> Snapshot:
         """Opens no connection. Services, models and what is learnt of targets are taken over from `before`.
@@ -89,7 +93,7 @@ class Compiler:
             observe(self._metrics),
             record(self._journal, document.records.content, _content_policies(document.apps)),
             parse(),
-            admit(rights, "chat:call"),
+            admit(rights, "chat:call", self._users),
             render(scenes, _schema_models(document)),
             authorise(document.aliases),
             route(catalog),
