@@ -136,7 +136,7 @@ def routes(tmp_path: Path) -> Iterator[set[str]]:
         compiler = Compiler(expand=lambda _: "", reveal=secrets.reveal, embedded={}, metrics=metrics, journal=journal)
         configuration = open_configuration(database, secrets, compiler)
         configuration.load()
-        runtime = Runtime(configuration, KeyRing({}), metrics, journal=journal, records=records)
+        runtime = Runtime(configuration, KeyRing({}), metrics, database=database, journal=journal, records=records)
         found = [str(context.path) for context in iter_route_contexts(create_management(runtime).routes)]
         yield {path.replace(":path}", "}") for path in [*Application(runtime)._endpoints, *found]}
         runtime.close()
