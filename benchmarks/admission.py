@@ -34,6 +34,7 @@ from dujiang.identity.limit_stage import limit
 from dujiang.identity.roles import compile_roles
 from dujiang.identity.settings import AppSettings, BudgetSettings, LimitSettings, RoleSettings
 from dujiang.identity.stage import admit
+from dujiang.identity.users import Users
 from dujiang.storage.memory import MemoryStore
 
 _RESULT = Path(__file__).parent / "results" / "admission.json"
@@ -120,9 +121,9 @@ async def _rounds(count: int) -> list[dict[str, float]]:
         BudgetSettings(subject=subject, amount=Decimal(10**9), currency="CNY", per="day")
         for subject in ("app:shop", "user:*")
     ]
-    budgets = Budgets(declared, {}, {"CNY": Decimal(1)}, "Asia/Shanghai")
+    budgets = Budgets(declared, {}, {"CNY": Decimal(1)}, "Asia/Shanghai", Users())
     permission = admit(compile_roles(_ROLES, _APPS), "chat:call")
-    limits = limit(store, Counters(_ROLES, _APPS, _LIMITS))
+    limits = limit(store, Counters(_ROLES, _APPS, _LIMITS, Users()))
     handlers = {
         "nothing": _answer,
         "permission": permission(_answer),

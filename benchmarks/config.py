@@ -41,10 +41,12 @@ from dujiang.core.collector import uncollected
 from dujiang.identity.accounts import Accounts
 from dujiang.identity.foresight import Foresight
 from dujiang.identity.ledger import Ledger
+from dujiang.identity.users import Users
 from dujiang.migrations import upgrade
 from dujiang.records.journal import Journal
 from dujiang.records.settings import RecordSettings
 from dujiang.snapshot import Compiler, Snapshot
+from dujiang.storage.audit import Deed
 from dujiang.storage.database import Database, connect, sqlite_url
 from dujiang.storage.memory import MemoryStore
 from dujiang.storage.secret_key import make_key_file, open_keychain
@@ -125,6 +127,7 @@ class House:
             journal=self._journal,
             store=store,
             accounts=Accounts(store, Ledger(self.database), Foresight()),
+            users=Users(),
         )
         made: Config = open_configuration(self.database, secrets, compiler, os.environ)
         made.load()
@@ -303,11 +306,13 @@ def many_revisions(house: House, meter: Meter, scenes: int, revisions: int) -> f
     config.put(scenes_of(scenes), config.live.revision, _AUTHOR)
     head, before = history.head(), house.bytes()
     for n in range(revisions):
-        history.append(head + n, _change(n, scenes), "benchmark", "")
+        history.append(head + n, _change(n, scenes), Deed("benchmark", "put", "config"), "")
     grown = (house.bytes() - before) / revisions
     newest = head + revisions
     meter.ask(
-        "store a revision", lambda: history.append(history.head(), _change(revisions, scenes), "benchmark", ""), 20
+        "store a revision",
+        lambda: history.append(history.head(), _change(revisions, scenes), Deed("benchmark", "put", "config"), ""),
+        20,
     )
     meter.ask("the document of the newest revision", lambda: history.tree(newest), 5)
     meter.ask("the document of a revision in the middle", lambda: history.tree(head + revisions // 2), 5)

@@ -6,6 +6,7 @@ from dujiang.identity.accounts import Accounts, Spent
 from dujiang.identity.budgets import Budgets
 from dujiang.identity.foresight import Foresight
 from dujiang.identity.settings import BudgetSettings
+from dujiang.identity.users import Users
 from dujiang.storage.memory import MemoryStore
 
 
@@ -21,4 +22,4 @@ def fresh_accounts() -> Accounts:
 
 
 def budgets_of(*declared: BudgetSettings) -> Budgets:
-    return Budgets(declared, {}, {"CNY": Decimal(1)}, "UTC")
+    return Budgets(declared, {}, {"CNY": Decimal(1)}, "UTC", Users())

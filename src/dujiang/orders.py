@@ -19,3 +19,4 @@ class Orders(Struct, frozen=True):
     body_limit_bytes: int
     has_open_metrics: bool
     log_format: LogFormat
+    trusted_proxies: tuple[str, ...] = ()

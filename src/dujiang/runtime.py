@@ -6,18 +6,25 @@ from concurrent.futures import ThreadPoolExecutor
 from time import time
 from typing import TypeVar
 
+from msgspec import Struct
+
 from dujiang.chat.tasks import OpenCalls
 from dujiang.config.apart import Readers
+from dujiang.config.policy import policy_of
 from dujiang.config.service import Configuration
+from dujiang.core.addresses import Network
 from dujiang.core.call import Caller, Rights
 from dujiang.core.collector import uncollected
 from dujiang.core.errors import LimitExceeded
 from dujiang.identity.authenticate import authenticate
+from dujiang.identity.follow import renewed
 from dujiang.identity.key_ring import KeyRing
+from dujiang.identity.keys import Writer
+from dujiang.identity.users import Users
 from dujiang.records.journal import Journal
 from dujiang.records.service import Records
 from dujiang.snapshot import Snapshot
-from dujiang.storage.database import answering
+from dujiang.storage.database import Database, answering
 from dujiang.telemetry.metrics import ConfigCounts, JournalCounts, Metrics
 
 BODY_LIMIT_BYTES = 16 * 1024 * 1024
@@ -25,6 +32,14 @@ MAX_CONFIGURING = 32
 """Questions to, and changes of, the configuration that wait for each other."""
 
 T = TypeVar("T")
+
+
+class Edge(Struct, frozen=True):
+    """How the edge was told to behave. What proxies in `trusted_proxies` say of whom they speak for is believed."""
+
+    has_open_metrics: bool = False
+    body_limit_bytes: int = BODY_LIMIT_BYTES
+    trusted_proxies: tuple[Network, ...] = ()
 
 
 class Runtime:
@@ -36,10 +51,11 @@ class Runtime:
         keys: KeyRing,
         metrics: Metrics,
         *,
+        database: Database,
         journal: Journal,
         records: Records,
-        has_open_metrics: bool = False,
-        body_limit_bytes: int = BODY_LIMIT_BYTES,
+        users: Users | None = None,
+        edge: Edge = Edge(),
     ) -> None:
         self.snapshot = configuration.live.snapshot
         self.config_trouble = configuration.trouble
@@ -49,23 +65,46 @@ class Runtime:
         self._configurations = 0
         self._reloads = 0
         self.metrics = metrics
-        self.has_open_metrics = has_open_metrics
+        self.has_open_metrics = edge.has_open_metrics
         self.started_at_s = int(time())
         self.journal = journal
         self.records = records
         self.calls = OpenCalls()
         self.is_draining = False
         self.database_state = "ok"
-        self.body_limit_bytes = body_limit_bytes
+        self.body_limit_bytes = edge.body_limit_bytes
         self._keys = keys
+        self.database = database
+        self.users = users if users is not None else Users()
+        self.trusted_proxies = edge.trusted_proxies
 
     def authenticate(self, header: bytes | None) -> Caller:
         """Who holds the key of an `Authorization` header. Raises `Unauthenticated`."""
         return authenticate(self._keys, header)
 
+    @property
+    def keys(self) -> KeyRing:
+        return self._keys
+
     def replace_keys(self, keys: KeyRing) -> None:
-        """From now on these keys are the valid ones."""
-        self._keys = keys
+        """From now on these keys are the valid ones, unless later ones are at work already."""
+        if keys.mark >= self._keys.mark:
+            self._keys = keys
+
+    async def write_identity(self, caller: Caller, work: Callable[[Database, Writer], T]) -> T:
+        """Let a caller write keys or users, judged by the newest revision, and serve by what it left.
+
+        Raises as `configure`, and what `work` does.
+        """
+
+        def judged(configuration: Configuration[Snapshot]) -> T:
+            policy = policy_of(configuration.newest().checked.document)
+            return work(self.database, Writer(caller.key_id, policy))
+
+        done = await self.configure(judged)
+        with answering():
+            self.replace_keys(await renewed(self.database, self._keys, self.users))
+        return done
 
     def rights(self, caller: Caller) -> Rights:
         return self.snapshot.rights.rights(caller, None)

@@ -21,6 +21,7 @@ from dujiang.identity.limit_stage import limit
 from dujiang.identity.roles import RightsTable, compile_roles
 from dujiang.identity.settings import AppSettings
 from dujiang.identity.stage import admit, authorise
+from dujiang.identity.users import Users
 from dujiang.providers.clocks import Clocks
 from dujiang.providers.credentials import Reveal
 from dujiang.providers.local import Embedded
@@ -61,7 +62,8 @@ class Snapshot(Struct, frozen=True):
 class Compiler:
     """Compiles documents for one process.
 
-    `expand` replaces `${NAME}`, `reveal` gives stored secrets, `embedded` tells where embedded models listen.
+    `expand` replaces `${NAME}`, `reveal` gives stored secrets, `embedded` tells where embedded models listen, `users`
+    what is said of users.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Compiler:
         journal: Journal,
         store: Store,
         accounts: Accounts,
+        users: Users,
     ) -> None:
         self._expand = expand
         self._reveal = reveal
@@ -82,6 +85,7 @@ class Compiler:
         self._journal = journal
         self._store = store
         self._accounts = accounts
+        self._users = users
 
     def __call__(self, document: Document, revision: int, before: Snapshot | None = None) -> Snapshot:
         """Opens no connection. Services, models and what is learnt of targets are taken over from `before`.
@@ -99,14 +103,14 @@ class Compiler:
             observe(self._metrics),
             record(self._journal, document.records.content, _content_policies(document.apps)),
             parse(),
-            admit(rights, "chat:call"),
-            limit(self._store, Counters(document.roles, document.apps, document.limits.default)),
+            admit(rights, "chat:call", self._users),
+            limit(self._store, Counters(document.roles, document.apps, document.limits.default, self._users)),
             render(scenes, _schema_models(document)),
             authorise(document.aliases),
             route(catalog),
             check_output(scenes),
         )
-        budgets = _budgets(document)
+        budgets = _budgets(document, self._users)
         handler = compose(stages, dispatch(models, budgets, self._accounts))
         total_s = max((model.total_s for model in models.values()), default=300.0)
         return Snapshot(
@@ -196,13 +200,14 @@ def _schema_models(document: Document) -> frozenset[str]:
     return frozenset(able | {alias for alias, name in document.aliases.items() if name in able})
 
 
-def _budgets(document: Document) -> Budgets:
+def _budgets(document: Document, users: Users) -> Budgets:
     money = document.money
     return Budgets(
         document.budgets,
         document.apps,
         rates_to(money.currency, money.rates),
         document.schedule.timezone,
+        users,
         takes_unpriced=money.unknown_price == "allow",
     )
 

@@ -66,6 +66,7 @@ class ServeSettings(Struct, frozen=True):
     body_limit_bytes: int = 16 * 1024 * 1024
     has_open_metrics: bool = False
     log_format: LogFormat = "text"
+    trusted_proxies: tuple[str, ...] = ()
 
 
 class Started(Struct, frozen=True):
@@ -132,6 +133,7 @@ async def _serve(
             body_limit_bytes=settings.body_limit_bytes,
             has_open_metrics=settings.has_open_metrics,
             log_format=settings.log_format,
+            trusted_proxies=settings.trusted_proxies,
         )
         worker = Worker(orders, settings.environ)
         await worker.start()

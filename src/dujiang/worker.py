@@ -22,19 +22,21 @@ from dujiang.app import Application
 from dujiang.config.environment import expand_here
 from dujiang.config.follow import follow_config
 from dujiang.config.opening import compile_nothing, open_configuration
+from dujiang.core.addresses import read_network
 from dujiang.core.errors import ShuttingDown
 from dujiang.identity.accounts import Accounts
 from dujiang.identity.follow import follow_keys
 from dujiang.identity.foresight import Foresight
 from dujiang.identity.key_ring import load_keys
 from dujiang.identity.ledger import Ledger
+from dujiang.identity.users import Users, changed_users
 from dujiang.orders import Orders
 from dujiang.records.journal import Journal
 from dujiang.records.places import JOURNAL
 from dujiang.records.segments import backlog
 from dujiang.records.settings import RecordSettings
 from dujiang.records.stores import open_records
-from dujiang.runtime import Runtime
+from dujiang.runtime import Edge, Runtime
 from dujiang.server.listener import Server
 from dujiang.snapshot import Compiler
 from dujiang.storage.database import Database, connect
@@ -77,6 +79,8 @@ def open_runtime(orders: Orders, database: Database) -> Runtime:
     data_dir = Path(orders.data_dir)
     secrets = SecretStore(database, open_keychain(data_dir, os.environ))
     metrics = Metrics()
+    users = Users()
+    users.take(*changed_users(database, 0))
     settings = open_configuration(database, secrets, compile_nothing).load().checked.document.records
     journal = _open_journal(data_dir, settings)
     store = MemoryStore()
@@ -88,6 +92,7 @@ def open_runtime(orders: Orders, database: Database) -> Runtime:
         journal=journal,
         store=store,
         accounts=Accounts(store, Ledger(database), Foresight()),
+        users=users,
     )
     configuration = open_configuration(database, secrets, compiler)
     configuration.load()
@@ -96,10 +101,15 @@ def open_runtime(orders: Orders, database: Database) -> Runtime:
         configuration,
         load_keys(database),
         metrics,
+        database=database,
+        users=users,
         journal=journal,
         records=open_records(orders.database_url, data_dir),
-        has_open_metrics=orders.has_open_metrics,
-        body_limit_bytes=orders.body_limit_bytes,
+        edge=Edge(
+            orders.has_open_metrics,
+            orders.body_limit_bytes,
+            tuple(map(read_network, orders.trusted_proxies)),
+        ),
     )
 
 
@@ -136,8 +146,9 @@ async def serve(runtime: Runtime, database: Database, orders: Orders) -> None:
     gc.set_threshold(*GC_THRESHOLDS)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
+    keys = follow_keys(database, lambda: runtime.keys, runtime.users, runtime.replace_keys)
     followers = (
-        asyncio.create_task(follow_keys(database, runtime.replace_keys), name="follow keys"),
+        asyncio.create_task(keys, name="follow keys"),
         asyncio.create_task(follow_config(runtime.follow_config), name="follow the configuration"),
         asyncio.create_task(follow_state(database, runtime.replace_database_state), name="follow the database"),
     )

@@ -34,6 +34,7 @@ from dujiang.identity.foresight import Foresight
 from dujiang.identity.key_ring import KeyRing
 from dujiang.identity.ledger import Ledger
 from dujiang.identity.permissions import PERMISSIONS
+from dujiang.identity.users import Users
 from dujiang.migrations import prepare
 from dujiang.providers.presets import PRESETS, Preset
 from dujiang.providers.settings import KINDS
@@ -146,10 +147,11 @@ def routes(tmp_path: Path) -> Iterator[set[str]]:
             journal=journal,
             store=store,
             accounts=Accounts(store, Ledger(database), Foresight()),
+            users=Users(),
         )
         configuration = open_configuration(database, secrets, compiler)
         configuration.load()
-        runtime = Runtime(configuration, KeyRing({}), metrics, journal=journal, records=records)
+        runtime = Runtime(configuration, KeyRing({}), metrics, database=database, journal=journal, records=records)
         found = [str(context.path) for context in iter_route_contexts(create_management(runtime).routes)]
         yield {path.replace(":path}", "}") for path in [*Application(runtime)._endpoints, *found]}
         runtime.close()

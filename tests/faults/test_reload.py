@@ -18,6 +18,7 @@ from dujiang.emulator.server import Emulator
 from dujiang.identity.accounts import Accounts
 from dujiang.identity.foresight import Foresight
 from dujiang.identity.ledger import Ledger
+from dujiang.identity.users import Users
 from dujiang.migrations import upgrade
 from dujiang.providers.openai_compatible import RemoteService
 from dujiang.records.journal import Journal
@@ -69,6 +70,7 @@ def configured(directory: Path) -> Iterator[Configuration[Snapshot]]:
             journal=journal,
             store=store,
             accounts=Accounts(store, Ledger(database), Foresight()),
+            users=Users(),
         )
         configuration: Configuration[Snapshot] = open_configuration(database, secrets, compiler, known)
         configuration.load()

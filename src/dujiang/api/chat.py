@@ -10,6 +10,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any, Protocol
 
+from dujiang.api.peer import require_address
 from dujiang.api.rate_fields import permitted_fields, refused_fields
 from dujiang.api.request import CallerGone, Receive, Scope, Send, header_id, read_body, read_fields, retries_of
 from dujiang.chat.pipeline import echoed
@@ -104,6 +105,8 @@ class ChatEndpoint:
         incoming.entry.call = call
         call.client_retries = retries_of(fields)
         try:
+            if caller.networks:
+                require_address(caller, scope, runtime.trusted_proxies)
             call.body = await read_body(fields, receive, runtime.body_limit_bytes)
             if runtime.is_draining:
                 raise ShuttingDown("The server is shutting down; try again.", retry_after_s=1)

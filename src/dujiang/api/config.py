@@ -96,8 +96,11 @@ class AuditItem(BaseModel):
     at: str
     author: str
     action: str
+    subject: str
     outcome: Literal["applied", "refused"]
     detail: str
+    before: Any
+    after: Any
 
 
 class AuditList(BaseModel):
@@ -201,7 +204,7 @@ async def schema(caller: Reading) -> dict[str, Any]:
 
 @router.get("/audit")
 async def audit(runtime: Serving, caller: Reading, limit: Limit = 50, cursor: str | None = None) -> AuditList:
-    """Who changed the configuration, and who tried in vain, the newest first."""
+    """Who changed the configuration, keys or users, and who tried in vain, the newest first."""
     found = await runtime.configure(lambda config: config.audit.list(cursor, limit + 1))
     items = [AuditItem(**msgspec.to_builtins(each)) for each in found[:limit]]
     return AuditList(items=items, next_cursor=items[-1].id if len(found) > limit else None)

@@ -6,9 +6,11 @@ from typing import Annotated
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPBearer
 
+from dujiang.api.peer import require_address
 from dujiang.core.call import Caller
 from dujiang.core.errors import Forbidden
 from dujiang.runtime import Runtime
+from dujiang.storage.audit import Deed
 
 PLATFORM_APP = "admin"
 """The built-in app; only its keys see what belongs to the platform as a whole."""
@@ -24,9 +26,12 @@ Serving = Annotated[Runtime, Depends(get_runtime)]
 
 
 def get_caller(request: Request, runtime: Serving) -> Caller:
-    """The holder of the request's key. Raises `Unauthenticated`."""
+    """The holder of the request's key. Raises `Unauthenticated`, and as `require_address`."""
     fields = [value for name, value in request.scope["headers"] if name == b"authorization"]
-    return runtime.authenticate(fields[0] if len(fields) == 1 else None)
+    caller = runtime.authenticate(fields[0] if len(fields) == 1 else None)
+    if caller.networks:
+        require_address(caller, request.scope, runtime.trusted_proxies)
+    return caller
 
 
 def holding(permission: str) -> Callable[..., Caller]:
@@ -47,17 +52,22 @@ def writing(permission: str, check: Callable[..., Caller]) -> Callable[..., Awai
     async def check_writer(
         request: Request, runtime: Serving, _: Annotated[object, Security(_scheme)] = None
     ) -> Caller:
+        caller = get_caller(request, runtime)
         try:
             return check(request, runtime)
         except Forbidden:
-            caller, what = get_caller(request, runtime), f"{request.method} {request.url.path}"
-            reason = f"{what[:200]} needs the permission {permission}"
-            await runtime.configure(
-                lambda config: config.audit.add(caller.key_id, request.method.lower(), "refused", reason)
-            )
+            what = f"{request.method} {request.url.path}"[:200]
+            reason = f"{what} needs the permission {permission}"
+            deed = Deed(caller.key_id, request.method.lower(), request.url.path, "refused", reason)
+            await runtime.configure(lambda config: config.audit.add(deed))
             raise
 
     return check_writer
+
+
+def scope_of(caller: Caller) -> str | None:
+    """The app whose objects a caller sees; None for the platform's keys, which see all."""
+    return None if caller.app == PLATFORM_APP else caller.app
 
 
 def holding_on_platform(permission: str) -> Callable[..., Caller]:

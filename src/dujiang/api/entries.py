@@ -4,13 +4,16 @@ from asyncio import to_thread
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import msgspec
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
+from msgspec import Struct
 from pydantic import BaseModel, ValidationError
 
 from dujiang.api.config import author_of
 from dujiang.config.merge import merged
-from dujiang.config.problems import InvalidDocument
+from dujiang.config.problems import InvalidDocument, Problems
+from dujiang.config.shape import sound_part
 from dujiang.config.state import MAX_ENTRY_BYTES
 from dujiang.config.tree import read_tree
 from dujiang.core.call import Caller
@@ -20,6 +23,7 @@ from dujiang.runtime import Runtime
 
 Part = dict[str, Any]
 M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T", bound=Struct)
 
 
 async def body_of(request: Request) -> Part:
@@ -42,6 +46,38 @@ async def read_body(request: Request, model: type[M]) -> M:
     except ValidationError as invalid:
         errors = [{**error, "loc": ("body", *error["loc"])} for error in invalid.errors(include_url=False)]
         raise RequestValidationError(errors) from None
+
+
+async def read_fields(request: Request, kind: type[T]) -> T:
+    """The JSON object of a request as settings. Raises `InvalidDocument` with every problem and its path."""
+    return settings_of(await body_of(request), kind)
+
+
+def settings_of(tree: Part, kind: type[T]) -> T:
+    """Plain values as settings. Raises `InvalidDocument`."""
+    problems = Problems()
+    sound = sound_part(tree, kind, problems)
+    problems.refuse_if_any("body")
+    return msgspec.convert(sound, kind)
+
+
+def patched(known: Part, patch: Part, kind: type[T]) -> T:
+    """What is known with the fields of a patch in their place, those of `limits` one by one.
+
+    Raises `InvalidDocument`.
+    """
+    limits = patch.get("limits")
+    if isinstance(limits, dict):
+        patch = {**patch, "limits": {**known["limits"], **limits}}
+    return settings_of({**known, **patch}, kind)
+
+
+def fields_described(kind: type[Struct]) -> dict[str, Any]:
+    """As `described`, of a route that reads its body by `read_fields`."""
+    (schema,), parts = msgspec.json.schema_components([kind], ref_template="#/$defs/{name}")
+    name = schema["$ref"].rsplit("/", 1)[1]
+    body = {**parts.pop(name), **({"$defs": parts} if parts else {})}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": body}}}}
 
 
 def described(model: type[BaseModel]) -> dict[str, Any]:

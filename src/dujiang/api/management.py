@@ -10,12 +10,15 @@ from dujiang.api import (
     docs,
     health,
     in_flight,
+    keys,
+    me,
     metrics,
     models,
     records,
     roles,
     scenes,
     unbuilt,
+    users,
 )
 from dujiang.api.errors import install_error_handlers
 from dujiang.runtime import Runtime
@@ -32,7 +35,23 @@ def create_management(runtime: Runtime) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.runtime = runtime
-    for module in (health, models, metrics, in_flight, records, config, apps, roles, scenes, catalogue, docs, unbuilt):
+    for module in (
+        health,
+        models,
+        metrics,
+        in_flight,
+        records,
+        config,
+        apps,
+        roles,
+        scenes,
+        catalogue,
+        keys,
+        users,
+        me,
+        docs,
+        unbuilt,
+    ):
         app.include_router(module.router)
     install_error_handlers(app)
     docs.install_schema(app)

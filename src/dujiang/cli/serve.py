@@ -10,6 +10,7 @@ from rich.console import Console
 from dujiang.cli.database import DEFAULT_DATA_DIR, DatabaseUrl, DataDir
 from dujiang.config.opening import Given
 from dujiang.config.problems import InvalidDocument
+from dujiang.core.addresses import read_network
 from dujiang.core.errors import AppError, Misconfigured, NotBuilt
 from dujiang.storage.database import sqlite_url
 from dujiang.storage.secret_key import VARIABLE as SECRET_KEY
@@ -62,6 +63,15 @@ BodyLimit = Annotated[
 OpenMetrics = Annotated[
     bool, typer.Option("--open-metrics", envvar="DUJIANG_OPEN_METRICS", help="Serve /metrics without a key.")
 ]
+TrustedProxies = Annotated[
+    str,
+    typer.Option(
+        envvar="DUJIANG_TRUSTED_PROXIES",
+        help="Addresses and networks, divided by commas, of the proxies before this server: X-Forwarded-For counts "
+        "where one of them sent it, and nowhere else.",
+        show_default=False,
+    ),
+]
 LogForm = Annotated[
     Literal["text", "json"], typer.Option(envvar="DUJIANG_LOG_FORMAT", help="`text` for people, `json` for machines.")
 ]
@@ -84,6 +94,7 @@ def serve(
     drain_s: DrainSeconds = 30.0,
     body_limit_bytes: BodyLimit = 16 * 1024 * 1024,
     open_metrics: OpenMetrics = False,
+    trusted_proxies: TrustedProxies = "",
     log_format: LogForm = "text",
 ) -> None:
     """Serve the API until SIGTERM or Ctrl-C.
@@ -106,6 +117,7 @@ def serve(
             body_limit_bytes=body_limit_bytes,
             has_open_metrics=open_metrics,
             log_format=log_format,
+            trusted_proxies=_networks(trusted_proxies),
         )
         supervise(settings, _given(config, apply), _announce)
     except InvalidDocument as invalid:
@@ -126,9 +138,16 @@ def _given(config: Path | None, is_applied: bool) -> Given | None:
     return Given(config.read_bytes(), "now" if is_applied else "first")
 
 
+def _networks(text: str) -> tuple[str, ...]:
+    """Raises `Misconfigured` for what is no network."""
+    found = [each.strip() for each in text.split(",") if each.strip()]
+    try:
+        return tuple(str(read_network(each)) for each in found)
+    except ValueError as error:
+        raise Misconfigured(f"DUJIANG_TRUSTED_PROXIES has what is no network: {error}.") from None
+
+
 def _refuse_unbuilt(workers: int, redis_url: str | None) -> None:
-    if os.environ.get("DUJIANG_TRUSTED_PROXIES"):
-        raise NotBuilt("Trusted proxies are not built yet: unset DUJIANG_TRUSTED_PROXIES.")
     if redis_url:
         raise NotBuilt("Redis is not built yet: unset DUJIANG_REDIS_URL.")
     if workers > 1:

@@ -9,7 +9,7 @@ from dujiang.config.checked import Checked
 from dujiang.core.call import Names, Rights
 from dujiang.core.errors import Forbidden
 from dujiang.core.problem import Problem, at
-from dujiang.identity.names import compile_models, compile_names, intersection, union
+from dujiang.identity.names import compile_models, compile_names, covers, intersection, union
 from dujiang.identity.permissions import PERMISSIONS, expand
 from dujiang.identity.settings import AppSettings, RoleSettings
 
@@ -88,9 +88,9 @@ def _reach(
     models, scenes = intersection(held.models), intersection(held.scenes)
     known_models = compile_models(before.models) if before else Names()
     known_scenes = compile_names(before.scenes) if before else Names()
-    if not _covers(union((models, known_models)), compile_models(now.models)):
+    if not covers(union((models, known_models)), compile_models(now.models)):
         yield Problem(f"{path}.models", "would let models through that you may not use")
-    if not _covers(union((scenes, known_scenes)), compile_names(now.scenes)):
+    if not covers(union((scenes, known_scenes)), compile_names(now.scenes)):
         yield Problem(f"{path}.scenes", "would let scenes through that you may not use")
     is_longer = before is None or _is_longer(now.limits.max_tokens, before.limits.max_tokens)
     if is_longer and _is_longer(now.limits.max_tokens, held.max_tokens):
@@ -100,14 +100,3 @@ def _reach(
 def _is_longer(now: int | None, bound: int | None) -> bool:
     """Whether answers may be longer; None is as long as they like."""
     return bound is not None and (now is None or now > bound)
-
-
-def _covers(wide: Names, narrow: Names) -> bool:
-    """Whether everything that `narrow` lets through is let through by `wide`."""
-    if wide.is_all or not (narrow.is_all or narrow.exact or narrow.prefixes):
-        return True
-    if narrow.is_all:
-        return False
-    return all(name in wide for name in narrow.exact) and all(
-        any(prefix.startswith(each) for each in wide.prefixes) for prefix in narrow.prefixes
-    )

@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from dujiang.config.entries import Entry, Key, Tree, join
 from dujiang.config.tables import changes, entries, revisions
 from dujiang.core.errors import Conflict, NotFound
+from dujiang.storage.audit import Deed, note
 from dujiang.storage.database import Database
 
 NO_REVISION = 0
@@ -65,19 +66,20 @@ class History:
         with self._database.read() as connection:
             return _head(connection)
 
-    def append(self, parent: int, made: Sequence[Change], author: str, comment: str) -> int:
-        """The number of the new revision, all of which is stored when this returns.
+    def append(self, parent: int, made: Sequence[Change], deed: Deed, comment: str) -> int:
+        """The number of the new revision, all of which is stored when this returns, with what the audit tells of it.
 
         Raises `StaleRevision` unless `parent` is the newest.
         """
         number = parent + 1
-        row = {"number": number, "author": author, "created_at": datetime.now(UTC), "comment": comment}
+        row = {"number": number, "author": deed.author, "created_at": datetime.now(UTC), "comment": comment}
         try:
             with self._database.write() as connection:
                 if _head(connection) != parent:
                     raise StaleRevision(_head(connection))
                 connection.execute(insert(revisions).values(row))
                 _store(connection, number, made)
+                note(connection, deed)
         except IntegrityError:
             raise StaleRevision(self.head()) from None
         return number

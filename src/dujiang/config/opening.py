@@ -8,7 +8,6 @@ from typing import Literal, TypeVar
 
 from msgspec import Struct
 
-from dujiang.config.audit import Audit
 from dujiang.config.author import operator
 from dujiang.config.entries import Tree, entry_of
 from dujiang.config.environment import expand
@@ -23,6 +22,7 @@ from dujiang.config.stored import stored_findings
 from dujiang.config.tree import read_tree
 from dujiang.config.unmask import shown_tree
 from dujiang.providers.resolve import SystemResolver
+from dujiang.storage.audit import Audit
 from dujiang.storage.database import Database
 from dujiang.storage.secrets import SecretStore
 

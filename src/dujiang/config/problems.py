@@ -15,9 +15,11 @@ MAX_PROBLEMS = 100
 class InvalidDocument(Unprocessable):
     """A document that cannot be used. `problems` holds all that is wrong with it, up to `MAX_PROBLEMS`."""
 
-    def __init__(self, problems: tuple[Problem, ...]) -> None:
+    def __init__(self, problems: tuple[Problem, ...], what: str = "configuration document") -> None:
         count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
-        super().__init__(f"The configuration document has {count}: {'; '.join(map(str, problems[:3]))}.")
+        super().__init__(
+            f"The {what} has {count}: {'; '.join(map(str, problems[:3]))}.", param=problems[0].path or None
+        )
         self.problems = problems
 
     def details(self) -> dict[str, Any]:
@@ -54,7 +56,7 @@ class Problems:
             if self.is_full:
                 return
 
-    def refuse_if_any(self) -> None:
+    def refuse_if_any(self, what: str = "configuration document") -> None:
         """Raises `InvalidDocument` unless nothing was found."""
         if self._found:
-            raise InvalidDocument(tuple(self._found))
+            raise InvalidDocument(tuple(self._found), what)

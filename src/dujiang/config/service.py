@@ -7,7 +7,6 @@ from typing import Generic, Protocol
 
 from msgspec import ValidationError, structs
 
-from dujiang.config.audit import Audit
 from dujiang.config.author import Author, require_no_grant, require_sections
 from dujiang.config.checked import Checked, Rules, check_tree, suspects, take_tree
 from dujiang.config.entries import NAMED, Key, Tree, join, whole
@@ -17,12 +16,14 @@ from dujiang.config.origins import Origins, require_privileges
 from dujiang.config.problems import MAX_PROBLEMS, Findings, InvalidDocument
 from dujiang.config.settings import Document, Sections
 from dujiang.config.state import Given, Live, Proposal, S, State, Vetted, changed_upstreams, changes_from, with_its_like
+from dujiang.config.told import told
 from dujiang.config.unmask import Place, restored, sealed, secrets_of, shown_tree
 from dujiang.config.warnings import warnings_of
 from dujiang.core.binding import Binding
 from dujiang.core.errors import AppError, Forbidden, Misconfigured, Unprocessable
 from dujiang.core.problem import Problem
 from dujiang.core.secret import Secret
+from dujiang.storage.audit import Audit, Deed
 
 MAX_COMMENT_CHARACTERS = 1000
 _EDIT_TRIES = 10
@@ -148,7 +149,7 @@ class Configuration(Generic[S]):
 
     def note_refusal(self, author: Author, action: str, error: AppError) -> None:
         """Leave a row in the audit of a document that was refused before it came here."""
-        self.audit.add(author.name, action, "refused", _reason(error))
+        self.audit.add(Deed(author.name, action, "config", "refused", _reason(error)))
 
     def put(self, tree: Given, parent: int, author: Author, comment: str = "") -> Proposal:
         """Make a whole document the next revision, and work by it. As `apply`."""
@@ -273,11 +274,12 @@ class Configuration(Generic[S]):
 
     def _applied(self, proposal: Proposal, author: Author, action: str, comment: str) -> Proposal:
         revision, snapshot = proposal.parent + 1, self.compiled(proposal)
-        said = comment[:MAX_COMMENT_CHARACTERS]
-        self.history.append(proposal.parent, proposal.changes, author.name, said)
+        names = {whole(change.key) for change in proposal.changes}
+        before, after = (told(checked.tree, names) for checked in (self.newest().checked, proposal.checked))
+        deed = Deed(author.name, action, "config", detail=f"revision {revision}", before=before, after=after)
+        self.history.append(proposal.parent, proposal.changes, deed, comment[:MAX_COMMENT_CHARACTERS])
         self._live = Live(revision, proposal.checked, proposal.digests, snapshot)
         self.trouble = None
-        self.audit.add(author.name, action, "applied", f"revision {revision}")
         return structs.replace(proposal, revision=revision)
 
     def _renewed(self, live: Live[S]) -> Live[S] | None:

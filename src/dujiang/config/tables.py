@@ -38,15 +38,3 @@ changes = Table(
 )
 """What a revision put under a key; no digest where it took the key away. A revision holds the last change of each key
 up to itself. `position` orders the keys of a section by when they came."""
-
-audit = Table(
-    "config_audit",
-    metadata,
-    Column("id", String(36), primary_key=True),
-    Column("at", UtcDateTime, nullable=False),
-    Column("author", String(200), nullable=False),
-    Column("action", String(40), nullable=False),
-    Column("outcome", String(40), nullable=False),
-    Column("detail", Text, nullable=False),
-)
-"""Who changed, or tried to change, the configuration. Holds paths and reasons, never values."""

@@ -1,18 +1,16 @@
 """The one object that flows through the pipeline, and the small frozen things that stages leave on it."""
 
 from collections.abc import Callable
-from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
 from msgspec import Struct
 
+from dujiang.core.addresses import Network
 from dujiang.core.chat import ChatRequest
 from dujiang.core.limits import Permit
 from dujiang.core.money import Charge, Cost
 from dujiang.core.names import Names
 from dujiang.core.settings import Budget, Limits
-
-Network = IPv4Network | IPv6Network
 
 
 class Caller(Struct, frozen=True, eq=False):

@@ -32,3 +32,10 @@ def compile_names(patterns: Iterable[str]) -> Names:
         else:
             prefixes.add(stem)
     return Names(is_all=is_all, exact=frozenset(exact), prefixes=tuple(sorted(prefixes)))
+
+
+def patterns_of(names: Names) -> list[str]:
+    """Patterns that mean the same."""
+    if names.is_all:
+        return ["*"]
+    return sorted([*names.exact, *(f"{prefix}*" for prefix in names.prefixes)])

@@ -6,10 +6,12 @@ from sqlalchemy import Connection, insert, select, update
 
 from dujiang.core.errors import Misconfigured
 from dujiang.core.strength import weakness
-from dujiang.identity.keys import Key, hash_secret, key_of, new_row, new_secret
+from dujiang.identity.key import Key, key_of
+from dujiang.identity.keys import MARK, hash_secret, new_row, new_secret
 from dujiang.identity.roles import ADMIN_APP, ADMIN_ROLE
 from dujiang.identity.tables import keys
 from dujiang.storage.database import Database
+from dujiang.storage.marks import raise_mark
 
 VARIABLE = "DUJIANG_ADMIN_KEY"
 MIN_CHARACTERS = 24
@@ -32,7 +34,8 @@ def ensure_admin(database: Database, given: str | None) -> str | None:
         if any(_is_usable_admin(key_of(row)) for row in connection.execute(select(keys))):
             return None
         secret = new_secret()
-        connection.execute(insert(keys).values(_admin_row(secret, name="first start", origin="first_start")))
+        row = _admin_row(secret, name="first start", origin="first_start")
+        connection.execute(insert(keys).values(**row, mark=raise_mark(connection, MARK)))
         return secret
 
 
@@ -49,10 +52,11 @@ def _place(connection: Connection, secret: str) -> None:
     place = keys.c.origin == "environment"
     holder = connection.execute(select(keys).where(keys.c.secret_hash == digest)).first()
     if holder is None:
-        shown = {"prefix": "", "secret_hash": digest, "revoked_at": None}
-        if connection.execute(update(keys).where(place).values(shown)).rowcount == 0:
-            row = _admin_row(secret, name=VARIABLE, origin="environment")
-            connection.execute(insert(keys).values(row | shown))
+        row = _admin_row(secret, name=VARIABLE, origin="environment") | {"prefix": "", "secret_hash": digest}
+        row["mark"] = raise_mark(connection, MARK)
+        anew = {name: value for name, value in row.items() if name not in {"id", "created_at"}}
+        if connection.execute(update(keys).where(place).values(anew)).rowcount == 0:
+            connection.execute(insert(keys).values(row))
     elif not _is_usable_admin(key_of(holder)):
         raise Misconfigured(
             f"{VARIABLE} is the secret of the key {holder.id}, which is no usable admin key: give another.",
@@ -60,7 +64,8 @@ def _place(connection: Connection, secret: str) -> None:
         )
     elif holder.origin != "environment":
         still_open = place & keys.c.revoked_at.is_(None)
-        connection.execute(update(keys).where(still_open).values(revoked_at=datetime.now(UTC)))
+        mark = raise_mark(connection, MARK)
+        connection.execute(update(keys).where(still_open).values(revoked_at=datetime.now(UTC), mark=mark))
 
 
 def _admin_row(secret: str, *, name: str, origin: str) -> dict[str, object]:

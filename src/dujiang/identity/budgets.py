@@ -11,7 +11,9 @@ from msgspec import Struct
 from dujiang.core.call import Caller, ClaimedUser, Rights
 from dujiang.core.money import Cost
 from dujiang.core.settings import Budget
+from dujiang.identity.counters import Roles
 from dujiang.identity.settings import AppSettings, BudgetSettings
+from dujiang.identity.users import User, Users
 from dujiang.identity.windows import Window, window_at
 from dujiang.storage.store import Account
 
@@ -66,7 +68,7 @@ class Budgets:
     """The budgets of one snapshot.
 
     Of the budgets of a kind of subject, those for exactly this one take the place of those for all of its app, and
-    these of those for all. A budget of its own that an app or a key has counts beside them.
+    these of those for all. A budget of its own that an app, a key or a user has counts beside them.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Budgets:
         apps: Mapping[str, AppSettings],
         rates: Mapping[str, Decimal],
         zone: str,
+        users: Users,
         *,
         takes_unpriced: bool = True,
         clock: Callable[[], float] = time,
@@ -95,20 +98,22 @@ class Budgets:
             for name, app in apps.items()
             if app.budget is not None
         }
+        self._users = users
+        self._of_users: dict[tuple[str, str], tuple[Budget, Due]] = {}
         self._own: dict[Caller, Due | None] = {}
-        self._remembered: dict[tuple[Caller, str | None], tuple[Due, ...]] = {}
-        self._has_users = any(subject.startswith("user:") for subject in self._declared)
+        self._remembered: dict[tuple[Caller, Roles], tuple[Due, ...]] = {}
+        self._has_user_budgets = any(subject.startswith("user:") for subject in self._declared)
 
     def of(self, caller: Caller, rights: Rights, user: ClaimedUser) -> tuple[Due, ...]:
         """The budgets of a call of one kind. Of its rights only the roles matter: those that let it be made."""
-        question = (caller, user.user_role)
+        question = (caller, rights.roles)
         dues = self._remembered.get(question)
         if dues is None:
             if len(self._remembered) >= MAX_REMEMBERED:
                 self._remembered.clear()
                 self._own.clear()
             dues = self._remembered[question] = tuple(self._shared(caller, rights))
-        if self._has_users and user.user_id is not None:
+        if user.user_id is not None and (self._has_user_budgets or self._users):
             return (*dues, *self._of_user(caller.app, user.user_id))
         return dues
 
@@ -123,7 +128,8 @@ class Budgets:
     def of_key(self, caller: Caller) -> Due | None:
         """A key's own budget."""
         if caller not in self._own:
-            self._own[caller] = self._own_due(caller)
+            budget = caller.budget
+            self._own[caller] = self._own_due(f"key:{caller.key_id}", budget) if budget is not None else None
         return self._own[caller]
 
     def _shared(self, caller: Caller, rights: Rights) -> Iterator[Due]:
@@ -139,8 +145,24 @@ class Budgets:
         for role in sorted(frozenset[str](caller.roles).union(*rights.roles)):
             yield from self._most_specific(f"role:{role}", "role:*")
 
+    def of_user(self, user: User) -> Due | None:
+        """A user's own budget."""
+        if user.budget is None:
+            return None
+        known = self._of_users.get((user.app, user.id))
+        if known is None or known[0] is not user.budget:
+            if len(self._of_users) >= MAX_REMEMBERED:
+                self._of_users.clear()
+            known = (user.budget, self._own_due(f"user:{user.app}/{user.id}", user.budget))
+            self._of_users[user.app, user.id] = known
+        return known[1]
+
     def _of_user(self, app: str, user_id: str) -> Iterator[Due]:
-        return self._most_specific(f"user:{app}/{user_id}", f"user:{app}/*", "user:*")
+        user = self._users.find(app, user_id)
+        own = self.of_user(user) if user is not None else None
+        if own is not None:
+            yield own
+        yield from self._most_specific(f"user:{app}/{user_id}", f"user:{app}/*", "user:*")
 
     def _most_specific(self, subject: str, *patterns: str) -> Iterator[Due]:
         for each in (subject, *patterns):
@@ -148,11 +170,8 @@ class Budgets:
                 return (Due(purse, subject) for purse in self._declared[each])
         return iter(())
 
-    def _own_due(self, caller: Caller) -> Due | None:
-        if caller.budget is None:
-            return None
-        subject = f"key:{caller.key_id}"
-        return Due(self._purse(budget_id("own", subject, caller.budget), caller.budget), subject)
+    def _own_due(self, subject: str, budget: Budget) -> Due:
+        return Due(self._purse(budget_id("own", subject, budget), budget), subject)
 
     def _purse(self, id: str, terms: Budget) -> Purse:
         limit_micros = int(terms.amount * 1_000_000)

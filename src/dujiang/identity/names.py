@@ -27,6 +27,17 @@ def intersection(lists: Iterable[Names]) -> Names:
     return reduce(_both, lists, Names(is_all=True))
 
 
+def covers(wide: Names, narrow: Names) -> bool:
+    """Whether everything that `narrow` lets through is let through by `wide`."""
+    if wide.is_all or not (narrow.is_all or narrow.exact or narrow.prefixes):
+        return True
+    if narrow.is_all:
+        return False
+    return all(name in wide for name in narrow.exact) and all(
+        any(prefix.startswith(each) for each in wide.prefixes) for prefix in narrow.prefixes
+    )
+
+
 def _either(one: Names, other: Names) -> Names:
     return Names(
         is_all=one.is_all or other.is_all,

@@ -1,4 +1,4 @@
-"""What a call may do: the key's roles, narrowed by the role its app claims for the user, narrowed by the app."""
+"""What a call may do: its key's roles, narrowed by the key, by the role its app claims for the user, and by the app."""
 
 from collections.abc import Mapping
 
@@ -50,7 +50,7 @@ class RightsTable:
     def __init__(self, roles: Mapping[str, Role], apps: Mapping[str, AppBounds]) -> None:
         self._roles = roles
         self._apps = apps
-        self._remembered: dict[tuple[Caller, str | None, str], Rights] = {}
+        self._remembered: dict[tuple[Caller, str | tuple[str, ...] | None, str], Rights] = {}
 
     def rights(self, caller: Caller, claimed_role: str | None, permission: str = "chat:call") -> Rights:
         """What `caller` may do, for a user with `claimed_role`, in a call that needs `permission`.
@@ -63,16 +63,30 @@ class RightsTable:
         known = self._remembered.get(question)
         return known if known is not None else self._remember(question)
 
+    def rights_within(self, caller: Caller, roles: tuple[str, ...], permission: str = "chat:call") -> Rights:
+        """As `rights`, for a user who has some roles of its own and of whom none is claimed: within any of them."""
+        question = (caller, roles, permission)
+        known = self._remembered.get(question)
+        if known is None:
+            known = self._keep(question, self._compute(caller, roles, permission, self._bounds(caller)))
+        return known
+
     def _remember(self, question: tuple[Caller, str | None, str]) -> Rights:
         caller, claimed_role, permission = question
-        bounds = _ADMIN_BOUNDS if caller.app == ADMIN_APP else self._apps.get(caller.app, _UNDECLARED_BOUNDS)
+        bounds = self._bounds(caller)
         if claimed_role is not None and claimed_role not in self._roles:
-            question = (caller, self._stand_in(claimed_role, bounds), permission)
-        rights = self._compute(*question, bounds)
+            claimed_role = self._stand_in(claimed_role, bounds)
+        rights = self._compute(caller, None if claimed_role is None else (claimed_role,), permission, bounds)
+        return self._keep((caller, claimed_role, permission), rights)
+
+    def _keep(self, question: tuple[Caller, str | tuple[str, ...] | None, str], rights: Rights) -> Rights:
         if len(self._remembered) >= MAX_REMEMBERED:
             self._remembered.clear()
         self._remembered[question] = rights
         return rights
+
+    def _bounds(self, caller: Caller) -> AppBounds:
+        return _ADMIN_BOUNDS if caller.app == ADMIN_APP else self._apps.get(caller.app, _UNDECLARED_BOUNDS)
 
     def _stand_in(self, unknown: str, bounds: AppBounds) -> str:
         if bounds.unknown_role in self._roles and bounds.unknown_role is not None:
@@ -83,22 +97,23 @@ class RightsTable:
             param="user_info.user_role",
         )
 
-    def _compute(self, caller: Caller, claimed_role: str | None, permission: str, bounds: AppBounds) -> Rights:
+    def _compute(self, caller: Caller, narrowing: tuple[str, ...] | None, permission: str, bounds: AppBounds) -> Rights:
         held = {name: self._roles[name] for name in caller.roles if name in self._roles}
         lending = {name: role for name, role in held.items() if permission in role.permissions}
         granting = lending.values()
         permissions = bounds.permissions & frozenset[str]().union(*(role.permissions for role in held.values()))
-        models = [union(role.models for role in granting), bounds.models]
-        scenes = [union(role.scenes for role in granting), bounds.scenes]
-        limits = [bounds.max_tokens, *(role.max_tokens for role in granting)]
+        models = [union(role.models for role in granting), caller.models, bounds.models]
+        scenes = [union(role.scenes for role in granting), caller.scenes, bounds.scenes]
+        limits = [caller.max_tokens, bounds.max_tokens, *(role.max_tokens for role in granting)]
         roles = [] if any(role.permissions == PERMISSIONS for role in granting) else [frozenset(lending)]
-        if claimed_role is not None:
-            claimed = self._roles[claimed_role]
-            permissions &= claimed.permissions
-            models.append(claimed.models)
-            scenes.append(claimed.scenes)
-            limits.append(claimed.max_tokens)
-            roles.append(frozenset({claimed_role}))
+        if narrowing is not None:
+            claimed = [self._roles[name] for name in narrowing if name in self._roles]
+            lent = [role for role in claimed if permission in role.permissions] or claimed
+            permissions &= frozenset[str]().union(*(role.permissions for role in claimed))
+            models.append(union(role.models for role in lent))
+            scenes.append(union(role.scenes for role in lent))
+            limits += (role.max_tokens for role in lent)
+            roles.append(frozenset(narrowing))
         return Rights(
             permissions=permissions,
             models=_restrictions(models),

@@ -8,24 +8,29 @@ from types import MappingProxyType
 
 from msgspec.structs import replace
 
-from dujiang.core.call import Call
+from dujiang.core.call import Call, Caller, Rights
 from dujiang.core.chat import ChatRequest
 from dujiang.core.errors import Forbidden, InvalidRequest
 from dujiang.core.protocols import Handler, Stage
 from dujiang.core.reply import Reply
 from dujiang.identity.roles import RightsTable
+from dujiang.identity.users import User, Users, require_unblocked
 
 _NO_ALIASES: Mapping[str, str] = MappingProxyType({})
 
 
-def admit(table: RightsTable, permission: str) -> Stage:
-    """Sets `call.rights`. Raises `Forbidden` without `permission`, for an undefined claimed role, or a foreign user."""
+def admit(table: RightsTable, permission: str, users: Users | None = None) -> Stage:
+    """Sets `call.rights`. Raises `Forbidden` without `permission`, for an undefined claimed role, a foreign user, and a
+    user who is blocked or does not have the claimed role.
+    """
 
     def stage(handler: Handler) -> Handler:
         def admitted(call: Call) -> Awaitable[Reply]:
             caller = call.caller
             user = call.parsed.user
-            call.rights = rights = table.rights(caller, user.user_role, permission)
+            known = users.find(caller.app, user.user_id) if users and user.user_id is not None else None
+            rights = _rights(table, caller, user.user_role, permission, known)
+            call.rights = rights
             if permission not in rights.permissions:
                 raise _lacks(permission)
             if not caller.act_as_user and user.user_id is not None:
@@ -37,6 +42,14 @@ def admit(table: RightsTable, permission: str) -> Stage:
         return admitted
 
     return stage
+
+
+def _rights(table: RightsTable, caller: Caller, claimed_role: str | None, permission: str, user: User | None) -> Rights:
+    if user is not None:
+        require_unblocked(user, claimed_role)
+        if user.roles and claimed_role is None:
+            return table.rights_within(caller, user.roles, permission)
+    return table.rights(caller, claimed_role, permission)
 
 
 def authorise(aliases: Mapping[str, str] = _NO_ALIASES) -> Stage:
@@ -92,5 +105,5 @@ def _lacks(permission: str) -> Forbidden:
 
 def _no_model(name: str) -> Forbidden:
     return Forbidden(
-        f"The roles or the app of this call do not allow the model `{name[:100]}`.", reason="model", param="model"
+        f"The key, its roles or its app do not allow the model `{name[:100]}`.", reason="model", param="model"
     )

@@ -1,9 +1,11 @@
-"""The tables of identity. Keys are data, not configuration: apps and roles live in the document."""
+"""The tables of identity. Keys and users are data, not configuration: apps and roles live in the document."""
 
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Index, LargeBinary, String, Table
 
 from dujiang.storage.columns import UtcDateTime
 from dujiang.storage.database import metadata
+
+USER_ID_CHARACTERS = 200
 
 keys = Table(
     "keys",
@@ -19,8 +21,39 @@ keys = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("expires_at", UtcDateTime),
     Column("revoked_at", UtcDateTime),
+    Column("models", JSON, nullable=False),
+    Column("scenes", JSON, nullable=False),
+    Column("limits", JSON, nullable=False),
+    Column("budget", JSON(none_as_null=True)),
+    Column("allowed_addresses", JSON, nullable=False),
+    Column("created_by", String(36)),
+    Column("previous_hash", LargeBinary(32)),
+    Column("previous_until", UtcDateTime),
+    Column("mark", BigInteger, nullable=False),
+    Index("ix_keys_mark", "mark"),
+    Index("ix_keys_app", "app", "id"),
 )
-"""Only the SHA-256 of a secret is stored. `origin` is how a key came to be: `created`, `first_start`, `environment`."""
+"""Only the SHA-256 of a secret is stored. `origin` is how a key came to be: `created`, `first_start`, `environment`;
+`created_by` the key that made it. The secret before the last rotation has `previous_hash`. `mark` is the change mark of
+identity at the row's last change; rows stay for good.
+"""
+
+users = Table(
+    "users",
+    metadata,
+    Column("app", String(64), primary_key=True),
+    Column("id", String(USER_ID_CHARACTERS), primary_key=True),
+    Column("blocked", Boolean, nullable=False),
+    Column("roles", JSON, nullable=False),
+    Column("limits", JSON, nullable=False),
+    Column("budget", JSON(none_as_null=True)),
+    Column("last_seen_at", UtcDateTime),
+    Column("mark", BigInteger, nullable=False),
+    Index("ix_users_mark", "mark"),
+)
+"""Users whom calls named, or who were written. `mark` is as in `keys`, 0 for those of whom nothing is said; being seen
+does not change it.
+"""
 
 ledger = Table(
     "ledger",

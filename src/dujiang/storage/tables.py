@@ -1,6 +1,6 @@
 """The tables that belong to storage itself. Secrets are data, not configuration: documents only name them."""
 
-from sqlalchemy import Column, LargeBinary, String, Table
+from sqlalchemy import BigInteger, Column, Index, LargeBinary, String, Table, Text
 
 from dujiang.storage.columns import UtcDateTime
 from dujiang.storage.database import metadata
@@ -18,3 +18,27 @@ secrets = Table(
     Column("created_by", String(200), nullable=False),
 )
 """`kind` and `origin` are the binding. The ciphertext ends with the tag of AES-GCM, over name and binding too."""
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("author", String(200), nullable=False),
+    Column("action", String(40), nullable=False),
+    Column("subject", String(300), nullable=False),
+    Column("outcome", String(40), nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("before", Text),
+    Column("after", Text),
+    Index("ix_audit_outcome", "outcome", "id"),
+)
+"""Who changed what, or tried to. `before` and `after` are JSON, without secrets."""
+
+marks = Table(
+    "marks",
+    metadata,
+    Column("name", String(40), primary_key=True),
+    Column("number", BigInteger, nullable=False),
+)
+"""Counters that grow with every change of what they are named for."""

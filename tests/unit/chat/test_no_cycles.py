@@ -17,6 +17,7 @@ from dujiang.identity.limit_stage import limit
 from dujiang.identity.roles import compile_roles
 from dujiang.identity.settings import BudgetSettings, LimitSettings, RoleSettings
 from dujiang.identity.stage import admit
+from dujiang.identity.users import Users
 from dujiang.routing.catalog import Catalog, Model, Target
 from dujiang.routing.stage import route
 from dujiang.storage.memory import MemoryStore
@@ -42,7 +43,7 @@ def test_a_call_leaves_no_cycles() -> None:
         observe(Metrics()),
         parse(),
         admit(compile_roles({"r": RoleSettings(permissions=("chat:call",))}, {}), "chat:call"),
-        limit(store, Counters({}, {}, LimitSettings(rpm=1000, tpm=100_000, concurrency=2))),
+        limit(store, Counters({}, {}, LimitSettings(rpm=1000, tpm=100_000, concurrency=2), Users())),
         route(Catalog(models, {}, frozenset())),
     )
     handler = compose(stages, dispatch(models, budgets_of(budget), fresh_accounts()))

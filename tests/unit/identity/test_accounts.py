@@ -14,6 +14,7 @@ from dujiang.identity.accounts import Accounts, Spent
 from dujiang.identity.budgets import Budgets
 from dujiang.identity.foresight import UNKNOWN_OUTPUT_TOKENS, Foresight
 from dujiang.identity.settings import BudgetSettings
+from dujiang.identity.users import Users
 from dujiang.storage.memory import MemoryStore
 
 CNY = Exchange("CNY", "1")
@@ -43,7 +44,7 @@ class House:
         self.foresight = Foresight()
         self.accounts = Accounts(self.store, self.books, self.foresight)
         declared = BudgetSettings(subject="app:shop", amount=Decimal(amount), currency="CNY", per=per)
-        self.budgets = Budgets([declared], {}, {"CNY": Decimal(1)}, "UTC", takes_unpriced=takes_unpriced)
+        self.budgets = Budgets([declared], {}, {"CNY": Decimal(1)}, "UTC", Users(), takes_unpriced=takes_unpriced)
         self.caller = Caller("k", "shop", ())
 
     @property

@@ -9,6 +9,7 @@ from dujiang.core.money import Cost, Exchange
 from dujiang.core.settings import Budget
 from dujiang.identity.budgets import Budgets
 from dujiang.identity.settings import AppSettings, BudgetSettings
+from dujiang.identity.users import User, Users
 
 NOBODY = ClaimedUser()
 RIGHTS = Rights(frozenset(), roles=(frozenset({"user"}), frozenset({"guest"})))
@@ -19,8 +20,10 @@ def budget(subject, amount="5", per="day", currency="CNY"):
     return BudgetSettings(subject=subject, amount=Decimal(amount), currency=currency, per=per)
 
 
-def budgets(*declared, apps=None, **more):
-    return Budgets(declared, apps or {}, {"CNY": Decimal(1), "USD": Decimal("7.1")}, "Asia/Shanghai", **more)
+def budgets(*declared, apps=None, users=None, **more):
+    return Budgets(
+        declared, apps or {}, {"CNY": Decimal(1), "USD": Decimal("7.1")}, "Asia/Shanghai", users or Users(), **more
+    )
 
 
 def subjects(found, caller=None, rights=ADMIN, user=NOBODY):
@@ -76,6 +79,19 @@ def test_an_app_and_a_key_may_have_a_budget_of_their_own():
     assert [due.subject for due in dues] == ["key:k", "key:maker", "app:shop", "app:shop"]
     keys = {due.account(due.purse.window_now(0.0)).key for due in dues}
     assert len(keys) == 4
+
+
+def test_a_user_may_have_a_budget_of_their_own():
+    own = Budget(amount=Decimal(3), currency="CNY", per="total")
+    users = Users([User("shop", "u", budget=own)])
+    found = budgets(budget("user:*"), users=users)
+    assert subjects(found, user=ClaimedUser("u")) == ["user:shop/u", "user:shop/u"]
+    assert subjects(found, user=ClaimedUser("v")) == ["user:shop/v"]
+    users.take([User("shop", "u")], 1)
+    assert subjects(found, user=ClaimedUser("u")) == ["user:shop/u"]
+    users.take([User("shop", "v", budget=own)], 2)
+    (changed, _) = found.of(Caller("k", "shop", ()), ADMIN, ClaimedUser("v"))
+    assert changed.purse.limit_micros == 3_000_000
 
 
 def test_what_was_spent_stays_spent_when_only_the_amount_changes():

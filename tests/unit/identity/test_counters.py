@@ -6,6 +6,7 @@ from dujiang.core.settings import Limits
 from dujiang.identity.counters import Counters
 from dujiang.identity.roles import compile_roles
 from dujiang.identity.settings import AppSettings, LimitSettings, RoleSettings
+from dujiang.identity.users import User, Users
 
 ROLES = {
     "admin": RoleSettings(permissions=("*",)),
@@ -19,7 +20,7 @@ DEFAULT = LimitSettings(rpm=600, tpm=200_000)
 
 def bounds_of(caller, *, role=None, user=None, default=DEFAULT):
     rights = compile_roles(ROLES, APPS).rights(caller, role)
-    return Counters(ROLES, APPS, default).bounds(caller, rights, ClaimedUser(user_id=user, user_role=role))
+    return Counters(ROLES, APPS, default, Users()).bounds(caller, rights, ClaimedUser(user_id=user, user_role=role))
 
 
 def caller(*roles, app="lab", **more):
@@ -67,3 +68,12 @@ def test_a_key_counts_for_the_keys_that_made_it():
 def test_no_subject_comes_twice():
     bounds = bounds_of(caller("user", "guest", app="shop"), role="user", user="u")
     assert len({bound.subject for bound in bounds}) == len(bounds) == 4
+
+
+def test_a_user_may_have_limits_of_their_own():
+    users = Users([User("lab", "u", limits=LimitSettings(rpm=2))])
+    counters = Counters(ROLES, APPS, LimitSettings(), users)
+    rights = compile_roles(ROLES, APPS).rights(caller(), None)
+    assert counters.bounds(caller(), rights, ClaimedUser("u")) == (Bound("user:lab/u", 2),)
+    assert counters.bounds(caller(), rights, ClaimedUser("v")) == ()
+    assert counters.bounds(caller(app="shop"), rights, ClaimedUser("u"))[-1] == Bound("app:shop", 100)

@@ -12,6 +12,7 @@ from dujiang.core.reply import Reply, WholeReply
 from dujiang.identity.counters import Counters
 from dujiang.identity.limit_stage import limit
 from dujiang.identity.settings import LimitSettings
+from dujiang.identity.users import Users
 from dujiang.storage.memory import MemoryStore
 
 USED = Usage(input_uncached=30, output_visible=70)
@@ -31,7 +32,7 @@ class House:
     def __init__(self, **limits):
         self.clock = Clock()
         self.store = MemoryStore(self.clock)
-        self.stage = limit(self.store, Counters({}, {}, LimitSettings(**limits)))
+        self.stage = limit(self.store, Counters({}, {}, LimitSettings(**limits), Users()))
 
     async def call(self, handler, **asked):
         return await self.stage(handler)(make_call(**asked))
