@@ -201,6 +201,7 @@ async def history(id: str, runtime: Serving, caller: Reading) -> Item:
 async def restore(id: str, request: Request, response: Response, runtime: Serving, caller: Writing) -> Item:
     """Put the labels back to where they were in an earlier revision."""
     body = await entries.read_body(request, Restoration)
+    await _seen(runtime, caller, id)
     past = (await runtime.configure(lambda config: config.tree(body.revision))).get(_SCENES, {}).get(id)
     if past is None:
         raise NotFound(
