@@ -12,6 +12,7 @@ import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Generator, Mapping
 from contextlib import AsyncExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -22,6 +23,7 @@ from dujiang.config.opening import Given, begin, compile_nothing, open_configura
 from dujiang.config.settings import Document
 from dujiang.core.errors import AppError, Misconfigured
 from dujiang.identity.admin_key import ensure_admin
+from dujiang.identity.users import note_seen
 from dujiang.migrations import prepare
 from dujiang.orders import Orders
 from dujiang.providers.embedded.cache import cache_dir, explain_missing, locate
@@ -32,6 +34,7 @@ from dujiang.records.leftovers import forget_leftovers
 from dujiang.records.masking_sink import MaskingSink
 from dujiang.records.places import JOURNAL
 from dujiang.records.retention import drop_before, drop_content_before, first_kept
+from dujiang.records.seen_sink import SeenSink
 from dujiang.records.settings import RecordSettings
 from dujiang.records.stores import Store, open_store
 from dujiang.storage.database import connect
@@ -114,7 +117,9 @@ async def _serve(
         store = open_store(settings.database_url, settings.data_dir)
         stack.callback(store.close)
         await asyncio.to_thread(store.upgrade, stopping.is_set)
-        drain = Drain(settings.data_dir / JOURNAL, MaskingSink(store))
+        database = stack.enter_context(connect(settings.database_url))
+        sink = SeenSink(MaskingSink(store), partial(note_seen, database))
+        drain = Drain(settings.data_dir / JOURNAL, sink)
         drain.start()
         stack.callback(_finish, drain)
         forgetting = asyncio.create_task(_forget(store, settings, document.records), name="forget old records")
