@@ -13,6 +13,7 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Generator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -24,6 +25,7 @@ from dujiang.config.settings import Document
 from dujiang.core.errors import AppError, Misconfigured
 from dujiang.identity.admin_key import ensure_admin
 from dujiang.identity.ledger import Ledger
+from dujiang.identity.users import note_seen
 from dujiang.migrations import prepare
 from dujiang.orders import Orders
 from dujiang.providers.embedded.cache import cache_dir, explain_missing, locate
@@ -35,6 +37,7 @@ from dujiang.records.leftovers import forget_leftovers
 from dujiang.records.masking_sink import MaskingSink
 from dujiang.records.places import JOURNAL
 from dujiang.records.retention import drop_before, drop_content_before, first_kept
+from dujiang.records.seen_sink import SeenSink
 from dujiang.records.settings import RecordSettings
 from dujiang.records.stores import Store, open_store
 from dujiang.storage.database import connect
@@ -117,8 +120,10 @@ async def _serve(
         store = open_store(settings.database_url, settings.data_dir)
         stack.callback(store.close)
         await asyncio.to_thread(store.upgrade, stopping.is_set)
-        ledger = Ledger(stack.enter_context(connect(settings.database_url)))
-        drain = Drain(settings.data_dir / JOURNAL, ChargingSink(ledger.charge, MaskingSink(store)))
+        database = stack.enter_context(connect(settings.database_url))
+        ledger = Ledger(database)
+        sink = ChargingSink(ledger.charge, SeenSink(MaskingSink(store), partial(note_seen, database)))
+        drain = Drain(settings.data_dir / JOURNAL, sink)
         drain.start()
         stack.callback(_finish, drain)
         forgetting = asyncio.create_task(_forget(store, ledger, settings, document.records), name="forget old records")

@@ -215,7 +215,7 @@ def _changes_json(before: Tree, after: Tree) -> bytes:
 
 
 def author_of(runtime: Runtime, caller: Caller) -> Author:
-    return Author(caller.key_id, runtime.rights(caller))
+    return Author(caller.key_id, runtime.rights(caller), caller)
 
 
 def doubt(problem: Problem) -> Doubt:

@@ -11,9 +11,9 @@ from msgspec import Struct
 from pydantic import BaseModel, ValidationError
 
 from dujiang.api.config import author_of
+from dujiang.config.fields import settings_of
 from dujiang.config.merge import merged
-from dujiang.config.problems import InvalidDocument, Problems
-from dujiang.config.shape import sound_part
+from dujiang.config.problems import InvalidDocument
 from dujiang.config.state import MAX_ENTRY_BYTES
 from dujiang.config.tree import read_tree
 from dujiang.core.call import Caller
@@ -51,25 +51,6 @@ async def read_body(request: Request, model: type[M]) -> M:
 async def read_fields(request: Request, kind: type[T]) -> T:
     """The JSON object of a request as settings. Raises `InvalidDocument` with every problem and its path."""
     return settings_of(await body_of(request), kind)
-
-
-def settings_of(tree: Part, kind: type[T]) -> T:
-    """Plain values as settings. Raises `InvalidDocument`."""
-    problems = Problems()
-    sound = sound_part(tree, kind, problems)
-    problems.refuse_if_any("body")
-    return msgspec.convert(sound, kind)
-
-
-def patched(known: Part, patch: Part, kind: type[T]) -> T:
-    """What is known with the fields of a patch in their place, those of `limits` one by one.
-
-    Raises `InvalidDocument`.
-    """
-    limits = patch.get("limits")
-    if isinstance(limits, dict):
-        patch = {**patch, "limits": {**known["limits"], **limits}}
-    return settings_of({**known, **patch}, kind)
 
 
 def fields_described(kind: type[Struct]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dujiang.api import entries
 from dujiang.api.deps import Serving, holding, scope_of, writing
+from dujiang.config.fields import patched
 from dujiang.core.call import Caller
 from dujiang.identity.key import shown_key
 from dujiang.identity.key_fields import KeyFields, NewKey
@@ -118,7 +119,7 @@ async def patch_key(id: str, request: Request, runtime: Serving, caller: Writing
     patch = await entries.body_of(request)
 
     def make(known: dict[str, Any]) -> KeyFields:
-        return entries.patched(known, patch, KeyFields)
+        return patched(known, patch, KeyFields)
 
     key = await runtime.write_identity(caller, lambda database, writer: change_key(database, id, make, writer))
     return KeyItem(**shown_key(key))

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from dujiang.api import entries
 from dujiang.api.deps import Serving, holding, scope_of, writing
 from dujiang.api.keys import BudgetItem, LimitsItem
+from dujiang.config.fields import patched
 from dujiang.core.call import Caller
 from dujiang.core.errors import InvalidRequest
 from dujiang.identity.users import UserFields, change_user, page_of_users, shown_user
@@ -60,7 +61,7 @@ async def patch_user(app: str, id: str, request: Request, runtime: Serving, call
     patch = await entries.body_of(request)
 
     def make(known: dict[str, Any]) -> UserFields:
-        return entries.patched(known, patch, UserFields)
+        return patched(known, patch, UserFields)
 
     user = await runtime.write_identity(caller, lambda database, writer: change_user(database, app, id, make, writer))
     return UserItem(**shown_user(user))

@@ -1,7 +1,6 @@
 """`dujiang config`: the configuration's revisions from a shell."""
 
 import json
-import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,18 +11,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dujiang.cli.database import DEFAULT_DATA_DIR, DatabaseUrl, DataDir, opened
+from dujiang.cli.configuration import configured
+from dujiang.cli.database import DEFAULT_DATA_DIR, DatabaseUrl, DataDir
 from dujiang.config.author import operator
 from dujiang.config.difference import Difference, differences
-from dujiang.config.opening import compile_nothing, open_configuration
 from dujiang.config.problems import InvalidDocument
 from dujiang.config.service import Configuration
 from dujiang.config.tree import format_of, read_tree
 from dujiang.config.unmask import shown_tree
 from dujiang.config.writing import write_tree
 from dujiang.core.problem import Problem
-from dujiang.storage.secret_key import open_keychain
-from dujiang.storage.secrets import SecretStore
 
 app = typer.Typer(
     name="config",
@@ -119,11 +116,7 @@ def history(
 
 @contextmanager
 def _configuration(database_url: str | None, data_dir: Path) -> Generator[Configuration[None]]:
-    with opened(database_url, data_dir) as database:
-        database.require_schema()
-        secrets = SecretStore(database, open_keychain(data_dir, os.environ))
-        configuration = open_configuration(database, secrets, compile_nothing)
-        configuration.load()
+    with configured(database_url, data_dir) as configuration:
         try:
             yield configuration
         except InvalidDocument as invalid:

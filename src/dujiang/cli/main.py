@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from dujiang import __version__
-from dujiang.cli import config, keys, models, records, secrets
+from dujiang.cli import apps, config, keys, models, records, roles, secrets, users
 from dujiang.cli.check import check
 from dujiang.cli.emulator import emulator
 from dujiang.cli.migrate import migrate
@@ -20,11 +20,14 @@ app = typer.Typer(
 
 for command in (serve, check, migrate, emulator):
     app.command()(command)
+app.add_typer(apps.app)
 app.add_typer(config.app)
 app.add_typer(keys.app)
 app.add_typer(models.app)
 app.add_typer(records.app)
+app.add_typer(roles.app)
 app.add_typer(secrets.app)
+app.add_typer(users.app)
 
 
 def _show_version(is_asked: bool) -> None:

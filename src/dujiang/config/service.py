@@ -7,9 +7,10 @@ from typing import Generic, Protocol
 
 from msgspec import ValidationError, structs
 
-from dujiang.config.author import Author, require_no_grant, require_sections
+from dujiang.config.author import Author, require_sections
 from dujiang.config.checked import Checked, Rules, check_tree, suspects, take_tree
 from dujiang.config.entries import NAMED, Key, Tree, join, whole
+from dujiang.config.granting import require_no_grant
 from dujiang.config.history import NO_REVISION, History, StaleRevision
 from dujiang.config.merge import grafted, merged, sharing
 from dujiang.config.origins import Origins, require_privileges

@@ -3,14 +3,15 @@
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from dujiang.core.addresses import Network, is_within
+from dujiang.core.call import Caller
 from dujiang.core.names import Names
 from dujiang.core.problem import Problem
 from dujiang.core.settings import Budget, Limits
 from dujiang.identity.key import Key, caller_of
-from dujiang.identity.names import covers, intersection
+from dujiang.identity.names import covers, intersection, union
 from dujiang.identity.permissions import PERMISSIONS, expand
 from dujiang.identity.roles import ADMIN_APP, RightsTable
 from dujiang.identity.settings import AppSettings, LimitSettings, RoleSettings
@@ -68,7 +69,7 @@ class Policy(Struct, frozen=True):
         key = lineage[0]
         return Holding(
             app=key.app,
-            powers=dict(self._powers(key)),
+            powers=self.powers(caller_of(key)),
             rates=self._rates(key),
             budget=key.budget,
             expires_at=key.expires_at,
@@ -77,21 +78,20 @@ class Policy(Struct, frozen=True):
             charged=frozenset(each.id for each in lineage if each.is_counted),
         )
 
-    def _powers(self, key: Key) -> Iterator[tuple[str, Power]]:
-        caller = caller_of(key)
-        roles = {name: self.roles[name] for name in key.roles if name in self.roles}
-        expanded = {name: expand(role.permissions) for name, role in roles.items()}
+    def powers(self, caller: Caller) -> dict[str, Power]:
+        """What a caller may do, by permission."""
+        expanded = {name: expand(self.roles[name].permissions) for name in caller.roles if name in self.roles}
+        found: dict[str, Power] = {}
         for permission in sorted(PERMISSIONS):
             rights = self.table.rights(caller, None, permission)
             if permission not in rights.permissions:
                 continue
             scenes = intersection(rights.scenes)
             reserved = self._reserved(scenes, rights.roles) if permission in CALLING else frozenset[str]()
-            lending = [roles[name].limits for name, given in expanded.items() if permission in given]
-            yield (
-                permission,
-                Power(intersection(rights.models), scenes, rights.max_tokens, tightest(lending), reserved),
-            )
+            lending = [self.roles[name].limits for name, given in expanded.items() if permission in given]
+            rates = tightest(lending)
+            found[permission] = Power(intersection(rights.models), scenes, rights.max_tokens, rates, reserved)
+        return found
 
     def _reserved(self, scenes: Names, held: Sequence[frozenset[str]]) -> frozenset[str]:
         return frozenset(
@@ -121,7 +121,7 @@ def excess(held: Holding, wanted: Holding) -> Iterator[Problem]:
     for name in RATES:
         if is_wider(getattr(wanted.rates, name), getattr(held.rates, name)):
             yield Problem(f"limits.{name}", f"must be at most {getattr(held.rates, name)}, as yours is")
-    if not _is_within_budget(held.budget, wanted.budget):
+    if not is_within_budget(held.budget, wanted.budget):
         yield Problem("budget", "must be in the currency and the window of your own, and at most as much")
     if held.expires_at is not None and (wanted.expires_at is None or wanted.expires_at > held.expires_at):
         yield Problem("expires_at", "must not be later than the end of your own key")
@@ -146,6 +146,24 @@ def beyond(held: Power, wanted: Power, permission: str) -> Iterator[Problem]:
             yield Problem("roles", f"would allow more `{name}` for `{permission}` than your roles do")
 
 
+def widening(held: Power | None, before: Power, after: Power, permission: str) -> Iterator[Problem]:
+    """What of a power that was there already becomes wider than somebody holds, who has `held` of it.
+
+    Where one list grows, only what is new in it must be held; all that it is combined with must be held too.
+    """
+    if not any(beyond(before, after, permission)):
+        return
+    if held is None:
+        yield Problem("permissions", f"lend `{permission}`, which you do not hold: you may not widen it")
+        return
+    grown = {name for name in ("models", "scenes") if not covers(getattr(before, name), getattr(after, name))}
+    numbers = structs.replace(after, models=before.models, scenes=before.scenes)
+    if len(grown) == 1 and not any(beyond(before, numbers, permission)):
+        (name,) = grown
+        held = structs.replace(held, **{name: union((getattr(held, name), getattr(before, name)))})
+    yield from beyond(held, after, permission)
+
+
 def is_wider(limit: int | None, bound: int | None) -> bool:
     """Whether a limit lets more through than another; None lets everything through."""
     return bound is not None and (limit is None or limit > bound)
@@ -165,7 +183,7 @@ def _first(values: Iterator[int | None]) -> int | None:
     return next((value for value in values if value is not None), None)
 
 
-def _is_within_budget(held: Budget | None, wanted: Budget | None) -> bool:
+def is_within_budget(held: Budget | None, wanted: Budget | None) -> bool:
     if held is None:
         return True
     return (

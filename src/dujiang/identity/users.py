@@ -15,7 +15,7 @@ from dujiang.identity.keys import MARK, Writer, judging, refusals_noted
 from dujiang.identity.settings import LimitSettings
 from dujiang.identity.tables import USER_ID_CHARACTERS, users
 from dujiang.storage.audit import Deed, note
-from dujiang.storage.database import Database
+from dujiang.storage.database import Database, answering
 from dujiang.storage.marks import raise_mark, read_mark
 
 
@@ -100,7 +100,7 @@ def change_user(
     Raises `NotFound` for another app than the writer's own, and `Unprocessable` for a role that the policy does not
     know.
     """
-    if not 1 <= len(id) <= USER_ID_CHARACTERS or not id.isprintable():
+    if not _is_id(id):
         raise _not_found(id)
     with refusals_noted(database, writer, "change", f"users.{app}/{id}"), database.write() as connection:
         judge = judging(connection, writer)
@@ -126,13 +126,19 @@ def change_user(
     return after
 
 
-def note_seen(connection: Connection, seen: Mapping[tuple[str, str], datetime]) -> None:
-    """Keep when users were last seen. Raises no change mark: it narrows nothing."""
-    for (app, id), moment in seen.items():
-        columns = {"last_seen_at": moment}
-        if connection.execute(update(users).where(_is(app, id)).values(columns)).rowcount == 0:
-            row = {"app": app, "id": id, **_fields(User(app, id)), "mark": 0, **columns}
-            connection.execute(insert(users).values(row))
+def note_seen(database: Database, seen: Mapping[tuple[str, str], datetime]) -> None:
+    """Keep when users were last seen, those whose ids can be shown. Raises no change mark: it narrows nothing.
+
+    Raises `DatabaseAway`.
+    """
+    with answering(), database.write() as connection:
+        for (app, id), moment in seen.items():
+            if not _is_id(id):
+                continue
+            columns = {"last_seen_at": moment}
+            if connection.execute(update(users).where(_is(app, id)).values(columns)).rowcount == 0:
+                row = {"app": app, "id": id, **_fields(User(app, id)), "mark": 0, **columns}
+                connection.execute(insert(users).values(row))
 
 
 def require_unblocked(user: User, claimed_role: str | None) -> None:
@@ -171,6 +177,10 @@ def _fields(user: User) -> dict[str, Any]:
 
 def _is(app: str, id: str) -> Any:
     return (users.c.app == app) & (users.c.id == id)
+
+
+def _is_id(id: str) -> bool:
+    return 1 <= len(id) <= USER_ID_CHARACTERS and id.isprintable()
 
 
 def _find(connection: Connection, app: str, id: str) -> User | None:

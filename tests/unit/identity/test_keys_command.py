@@ -46,7 +46,7 @@ def test_a_key_from_its_making_to_its_end(run, tmp_path):
     ("arguments", "message"),
     [
         (("keys", "list"), "Run `dujiang migrate`"),
-        (("keys", "create", "--app", "", "--role", "user"), "1 to 64 characters"),
+        (("keys", "create", "--app", "", "--role", "user"), "app: must not be empty"),
         (("keys", "list", "--database-url", "postgresql://u:canary@127.0.0.1:1/d"), "cannot be reached"),
     ],
 )

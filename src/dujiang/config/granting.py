@@ -1,0 +1,123 @@
+"""Whether a document gives more than its author holds: by the roles and apps that it makes wider, or takes away."""
+
+from collections.abc import Iterator, Mapping
+
+from msgspec import structs
+
+from dujiang.config.author import Author
+from dujiang.config.checked import Checked
+from dujiang.config.policy import policy_of
+from dujiang.core.call import Caller
+from dujiang.core.errors import Forbidden
+from dujiang.core.names import Names
+from dujiang.core.problem import Problem, at
+from dujiang.core.settings import Budget, Limits
+from dujiang.identity.grants import CALLING, RATES, Power, beyond, is_wider, is_within_budget, tightest, widening
+from dujiang.identity.names import compile_models, compile_names
+from dujiang.identity.permissions import expand
+from dujiang.identity.settings import AppSettings, LimitSettings, RoleSettings
+
+Powers = Mapping[str, Power]
+
+
+def require_no_grant(author: Author, before: Checked, after: Checked) -> None:
+    """Raises `Forbidden` where roles, apps or the limits of keys would give more than before and the author holds."""
+    if author.caller is None:
+        return
+    old, new = before.document, after.document
+    if old.roles == new.roles and old.apps == new.apps and old.limits == new.limits:
+        return
+    held = _held(author.caller, before)
+    for problem in (
+        *_of_roles(held, old.roles, new.roles),
+        *_of_apps(held, author.caller.budget, old.apps, new.apps),
+        *_of_rates(author.caller, old.limits.default, new.limits.default, "limits.default"),
+    ):
+        raise Forbidden(f"`{problem.path}` {problem.message}.", reason="grant", param=problem.path)
+
+
+def _held(caller: Caller, before: Checked) -> Powers:
+    """What an author holds, by permission; the key's own counter bounds what roles and apps let through, too."""
+    powers = policy_of(before.document).powers(caller)
+    own = _rates_of(caller.limits)
+    return {
+        permission: structs.replace(power, rates=tightest([own, _rates_of(power.rates)]))
+        for permission, power in powers.items()
+    }
+
+
+def _rates_of(limits: Limits) -> LimitSettings:
+    return LimitSettings(rpm=limits.rpm, tpm=limits.tpm, concurrency=limits.concurrency)
+
+
+def _of_roles(held: Powers, before: Mapping[str, RoleSettings], after: Mapping[str, RoleSettings]) -> Iterator[Problem]:
+    for name in dict.fromkeys((*after, *before)):
+        old, new = before.get(name), after.get(name)
+        if old is new:
+            continue
+        path = at("roles", name)
+        given = expand(new.permissions) if new is not None else frozenset[str]()
+        known = expand(old.permissions) if old is not None else frozenset[str]()
+        for permission in sorted(given | known):
+            own = held.get(permission)
+            if new is None or permission not in given:
+                found = _of_loss(own, old or RoleSettings(permissions=()), permission)
+            elif old is None or permission not in known:
+                found = _of_new(own, _role_power(new), permission)
+            else:
+                found = widening(own, _role_power(old), _role_power(new), permission)
+            yield from (problem.under(path) for problem in found)
+
+
+def _of_new(held: Power | None, power: Power, permission: str) -> Iterator[Problem]:
+    if held is None:
+        yield Problem("permissions", f"would give `{permission}`, which you do not hold")
+    else:
+        yield from beyond(held, power, permission)
+
+
+def _of_loss(held: Power | None, role: RoleSettings, permission: str) -> Iterator[Problem]:
+    """Keys have the tightest limits of those of their roles that lend a permission: one less may free them of some."""
+    bound = Power(Names(), Names(), role.limits.max_tokens, tightest([role.limits]))
+    free = Power(Names(), Names())
+    if any(beyond(bound, free, permission)) and (held is None or any(beyond(held, free, permission))):
+        yield Problem(
+            "limits", f"bound `{permission}` for keys with other roles beside, which you may not free of them"
+        )
+
+
+def _of_apps(
+    held: Powers, budget: Budget | None, before: Mapping[str, AppSettings], after: Mapping[str, AppSettings]
+) -> Iterator[Problem]:
+    """An app that is not declared narrows nothing; whoever declares one must hold what it lets through."""
+    nothing = AppSettings(models=(), scenes=())
+    everything = AppSettings()
+    for name in dict.fromkeys((*after, *before)):
+        old, new = before.get(name), after.get(name)
+        if old is new:
+            continue
+        known, wanted = _app_power(old or nothing), _app_power(new or everything)
+        found = [
+            problem for permission in CALLING for problem in widening(held.get(permission), known, wanted, permission)
+        ]
+        money = (new or everything).budget
+        if old is not None and not is_within_budget(old.budget, money) and not is_within_budget(budget, money):
+            found.append(Problem("budget", "would be more than that of your own key"))
+        yield from (problem.under(at("apps", name)) for problem in found)
+
+
+def _of_rates(author: Caller, before: LimitSettings, after: LimitSettings, path: str) -> Iterator[Problem]:
+    for name in RATES:
+        own, now = getattr(author.limits, name), getattr(after, name)
+        if is_wider(now, getattr(before, name)) and is_wider(now, own):
+            yield Problem(f"{path}.{name}", f"must be at most {own}, as that of your own key is")
+
+
+def _role_power(role: RoleSettings) -> Power:
+    return Power(
+        compile_models(role.models), compile_names(role.scenes), role.limits.max_tokens, tightest([role.limits])
+    )
+
+
+def _app_power(app: AppSettings) -> Power:
+    return Power(compile_models(app.models), compile_names(app.scenes), app.limits.max_tokens, tightest([app.limits]))
