@@ -43,6 +43,7 @@ from dujiang.records.journal import Journal
 from dujiang.records.settings import RecordSettings
 from dujiang.snapshot import Compiler, Snapshot
 from dujiang.storage.database import Database, connect, sqlite_url
+from dujiang.storage.memory import MemoryStore
 from dujiang.storage.secret_key import make_key_file, open_keychain
 from dujiang.storage.secrets import SecretStore
 from dujiang.telemetry.metrics import Metrics
@@ -113,7 +114,12 @@ class House:
         """One that has taken up the newest revision, as a process has after its start."""
         secrets = SecretStore(self.database, open_keychain(self.directory, {}))
         compiler = Compiler(
-            expand=expand_here, reveal=secrets.reveal, embedded={}, metrics=Metrics(), journal=self._journal
+            expand=expand_here,
+            reveal=secrets.reveal,
+            embedded={},
+            metrics=Metrics(),
+            journal=self._journal,
+            store=MemoryStore(),
         )
         made: Config = open_configuration(self.database, secrets, compiler, os.environ)
         made.load()

@@ -16,13 +16,18 @@ from dujiang.identity.authenticate import authenticate
 from dujiang.identity.key_ring import KeyRing
 from dujiang.records.journal import Journal
 from dujiang.records.service import Records
+from dujiang.siblings.siblings import Siblings
 from dujiang.snapshot import Snapshot
 from dujiang.storage.database import answering
+from dujiang.storage.store import Store
 from dujiang.telemetry.metrics import ConfigCounts, JournalCounts, Metrics
 
 BODY_LIMIT_BYTES = 16 * 1024 * 1024
 MAX_CONFIGURING = 32
 """Questions to, and changes of, the configuration that wait for each other."""
+
+CONFIG, KEYS = "config", "keys"
+"""The channels on which processes tell each other that there is a new revision, or that keys were written."""
 
 T = TypeVar("T")
 
@@ -38,6 +43,8 @@ class Runtime:
         *,
         journal: Journal,
         records: Records,
+        store: Store,
+        siblings: Siblings | None = None,
         has_open_metrics: bool = False,
         body_limit_bytes: int = BODY_LIMIT_BYTES,
     ) -> None:
@@ -50,7 +57,9 @@ class Runtime:
         self._reloads = 0
         self.metrics = metrics
         self.has_open_metrics = has_open_metrics
-        self.started_at_s = int(time())
+        self.started_at_s = int(time() - metrics.uptime_s)
+        self.store = store
+        self.siblings = siblings or Siblings()
         self.journal = journal
         self.records = records
         self.calls = OpenCalls()
@@ -67,15 +76,27 @@ class Runtime:
         """From now on these keys are the valid ones."""
         self._keys = keys
 
+    def keys_changed(self) -> None:
+        """Keys were written to the database: let every process look at once, this one too."""
+        self.store.publish(KEYS, b"")
+
     def rights(self, caller: Caller) -> Rights:
         return self.snapshot.rights.rights(caller, None)
 
     async def configure(self, work: Callable[[Configuration[Snapshot]], T]) -> T:
         """Do some work with the configuration, away from the loop and one after the other, and serve by what it left.
 
-        Calls that are being answered end by the revision they began with. Raises `LimitExceeded`,
-        `DatabaseAway`, and what `work` does.
+        Calls that are being answered end by the revision they began with. Other processes hear of a new one. Raises
+        `LimitExceeded`, `DatabaseAway`, and what `work` does.
         """
+        before = self.snapshot.revision
+        try:
+            return await self._configure(work)
+        finally:
+            if self.snapshot.revision != before:
+                self.store.publish(CONFIG, b"")
+
+    async def _configure(self, work: Callable[[Configuration[Snapshot]], T]) -> T:
         if self._configurations >= MAX_CONFIGURING:
             raise LimitExceeded("The configuration is busy: try again.", reason="concurrency", retry_after_s=1.0)
         self._configurations += 1
@@ -93,7 +114,7 @@ class Runtime:
 
     async def follow_config(self) -> None:
         """Serve by the newest revision. Raises as `Configuration.follow`."""
-        await self.configure(Configuration[Snapshot].follow)
+        await self._configure(Configuration[Snapshot].follow)
 
     def config_counts(self) -> ConfigCounts:
         """What the metrics tell of the configuration."""

@@ -34,6 +34,7 @@ from dujiang.routing.stage import route
 from dujiang.scenes.compiled import Scenes, compile_scenes
 from dujiang.scenes.output_stage import check_output
 from dujiang.scenes.stage import render
+from dujiang.storage.store import Store
 from dujiang.telemetry.metrics import Metrics
 from dujiang.telemetry.stage import observe
 
@@ -66,12 +67,14 @@ class Compiler:
         embedded: Mapping[str, Embedded],
         metrics: Metrics,
         journal: Journal,
+        store: Store,
     ) -> None:
         self._expand = expand
         self._reveal = reveal
         self._embedded = embedded
         self._metrics = metrics
         self._journal = journal
+        self._store = store
 
     def __call__(self, document: Document, revision: int, before: Snapshot | None = None) -> Snapshot:
         """Opens no connection. Services, models and what is learnt of targets are taken over from `before`.

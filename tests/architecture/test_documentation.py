@@ -40,6 +40,7 @@ from dujiang.runtime import Runtime
 from dujiang.server.peer import PeerLimits
 from dujiang.snapshot import Compiler
 from dujiang.storage.database import connect, sqlite_url
+from dujiang.storage.memory import MemoryStore
 from dujiang.storage.secret_key import VARIABLE, open_keychain
 from dujiang.storage.secrets import SecretStore
 from dujiang.telemetry.metrics import METRICS, Metrics
@@ -133,10 +134,13 @@ def routes(tmp_path: Path) -> Iterator[set[str]]:
     with connect(sqlite_url(tmp_path)) as database:
         prepare(database)
         secrets = SecretStore(database, open_keychain(tmp_path, {VARIABLE: "0123456789abcdefghijklmnopqrstuvwxyz"}))
-        compiler = Compiler(expand=lambda _: "", reveal=secrets.reveal, embedded={}, metrics=metrics, journal=journal)
+        store = MemoryStore()
+        compiler = Compiler(
+            expand=lambda _: "", reveal=secrets.reveal, embedded={}, metrics=metrics, journal=journal, store=store
+        )
         configuration = open_configuration(database, secrets, compiler)
         configuration.load()
-        runtime = Runtime(configuration, KeyRing({}), metrics, journal=journal, records=records)
+        runtime = Runtime(configuration, KeyRing({}), metrics, journal=journal, records=records, store=store)
         found = [str(context.path) for context in iter_route_contexts(create_management(runtime).routes)]
         yield {path.replace(":path}", "}") for path in [*Application(runtime)._endpoints, *found]}
         runtime.close()

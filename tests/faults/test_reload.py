@@ -22,6 +22,7 @@ from dujiang.records.settings import RecordSettings
 from dujiang.routing.catalog import Catalog, Model
 from dujiang.snapshot import Compiler, Snapshot
 from dujiang.storage.database import connect, sqlite_url
+from dujiang.storage.memory import MemoryStore
 from dujiang.storage.secret_key import make_key_file, open_keychain
 from dujiang.storage.secrets import SecretStore
 from dujiang.telemetry.metrics import Metrics
@@ -62,6 +63,7 @@ def configured(directory: Path) -> Iterator[Configuration[Snapshot]]:
             embedded={},
             metrics=Metrics(),
             journal=journal,
+            store=MemoryStore(),
         )
         configuration: Configuration[Snapshot] = open_configuration(database, secrets, compiler, known)
         configuration.load()

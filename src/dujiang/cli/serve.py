@@ -19,7 +19,10 @@ from dujiang.telemetry.logging import configure_logging
 Host = Annotated[str, typer.Option(envvar="DUJIANG_HOST", help="The address to listen on.")]
 Port = Annotated[int, typer.Option(envvar="DUJIANG_PORT", min=0, max=65535, help="0 takes a free port.")]
 Workers = Annotated[
-    int, typer.Option(envvar="DUJIANG_WORKERS", min=1, help="Worker processes; more than one needs Redis.")
+    int,
+    typer.Option(
+        envvar="DUJIANG_WORKERS", min=1, max=64, help="Worker processes, one for each core; more than 1 need Redis."
+    ),
 ]
 ConfigFile = Annotated[
     Path | None,
@@ -35,7 +38,12 @@ Apply = Annotated[
     bool, typer.Option("--apply", envvar="DUJIANG_APPLY", help="Make FILE a new revision where it differs.")
 ]
 RedisUrl = Annotated[
-    str | None, typer.Option(envvar="DUJIANG_REDIS_URL", help="Shared state of several processes; not built yet.")
+    str | None,
+    typer.Option(
+        envvar="DUJIANG_REDIS_URL",
+        help="Redis or Valkey, where processes share limits, budgets and news: `redis://HOST:PORT/DB`. Prefer the "
+        "variable: other users of the machine can see a process's arguments.",
+    ),
 ]
 AdminKey = Annotated[
     str | None,
@@ -94,13 +102,15 @@ def serve(
     """
     configure_logging(log_format)
     try:
-        _refuse_unbuilt(workers, redis_url)
+        _refuse_unbuilt()
         settings = ServeSettings(
             host=host,
             port=port,
             data_dir=data_dir,
             database_url=database_url or sqlite_url(data_dir),
             environ=os.environ if secret_key is None else {**os.environ, SECRET_KEY: secret_key},
+            workers=workers,
+            redis_url=redis_url or None,
             admin_key=admin_key,
             drain_s=drain_s,
             body_limit_bytes=body_limit_bytes,
@@ -126,13 +136,9 @@ def _given(config: Path | None, is_applied: bool) -> Given | None:
     return Given(config.read_bytes(), "now" if is_applied else "first")
 
 
-def _refuse_unbuilt(workers: int, redis_url: str | None) -> None:
+def _refuse_unbuilt() -> None:
     if os.environ.get("DUJIANG_TRUSTED_PROXIES"):
         raise NotBuilt("Trusted proxies are not built yet: unset DUJIANG_TRUSTED_PROXIES.")
-    if redis_url:
-        raise NotBuilt("Redis is not built yet: unset DUJIANG_REDIS_URL.")
-    if workers > 1:
-        raise NotBuilt("More than one worker needs Redis, which is not built yet: use `--workers 1`.")
 
 
 def _announce(started: Started) -> None:

@@ -10,14 +10,17 @@ from sqlalchemy.exc import SQLAlchemyError
 from dujiang.identity.key_ring import KeyRing, load_keys
 from dujiang.identity.tables import keys
 from dujiang.storage.database import Database
+from dujiang.storage.news import News
 
 LOOK_S = 0.5
 
 _log = logging.getLogger(__name__)
 
 
-async def follow_keys(database: Database, on_change: Callable[[KeyRing], None]) -> None:
-    """Hand over the keys whenever some were made or revoked, until cancelled. A database that fails changes nothing."""
+async def follow_keys(database: Database, on_change: Callable[[KeyRing], None], news: News) -> None:
+    """Hand over the keys whenever some were made or revoked, until cancelled: looked at now and then, and when there
+    are news. A database that fails changes nothing.
+    """
     mark: tuple[object, ...] | None = None
     while True:
         try:
@@ -27,7 +30,7 @@ async def follow_keys(database: Database, on_change: Callable[[KeyRing], None]) 
             mark = latest
         except SQLAlchemyError as error:
             _log.warning("the keys cannot be read, the known ones stay: %s", type(error).__name__)
-        await asyncio.sleep(LOOK_S)
+        await news.wait(LOOK_S)
 
 
 def _mark(database: Database) -> tuple[object, ...]:
