@@ -8,4 +8,4 @@ hypothesis.settings.register_profile("here", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "here")
 
-pytest_plugins = ["gateway", "postgres", "stores"]
+pytest_plugins = ["gateway", "postgres", "redis_servers", "stores"]

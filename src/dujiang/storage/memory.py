@@ -3,7 +3,8 @@
 from collections.abc import Callable, Collection, Sequence
 from time import monotonic
 
-from dujiang.core.limits import Bound, Permit, Refusal, Standing
+from dujiang.core.limits import Bound, Permit, Refusal
+from dujiang.storage import rates
 from dujiang.storage.store import (
     DEBT_S,
     PERIOD_S,
@@ -17,10 +18,6 @@ from dujiang.storage.store import (
 
 SWEEP_AT = 16_384
 """The number of counters or accounts at which the first sweep is made; the next at twice what it leaves."""
-
-_EPSILON_S = 1e-6
-_FULL_S = PERIOD_S + _EPSILON_S
-_BUSY_RETRY_S = 1.0
 
 
 class _Counter:
@@ -70,11 +67,11 @@ class MemoryStore:
         for bound, counter in zip(bounds, counters, strict=True):
             counter.inside += 1
             if (limit := bound.rpm) is not None:
-                counter.requests_at = at = max(counter.requests_at, now) + PERIOD_S / limit
-                permit.requests_left = _tighter(permit.requests_left, limit, at - now)
+                counter.requests_at = at = max(counter.requests_at, now) + rates.request_s(limit)
+                permit.requests_left = rates.tighter(permit.requests_left, limit, at - now)
             if (limit := bound.tpm) is not None:
-                counter.tokens_at = at = max(counter.tokens_at, now) + min(tokens, limit) * PERIOD_S / limit
-                permit.tokens_left = _tighter(permit.tokens_left, limit, at - now)
+                counter.tokens_at = at = max(counter.tokens_at, now) + rates.tokens_s(tokens, limit)
+                permit.tokens_left = rates.tighter(permit.tokens_left, limit, at - now)
         return permit
 
     def leave(self, permit: Permit, tokens: int) -> None:
@@ -180,24 +177,10 @@ class MemoryStore:
 def _refusal(bound: Bound, counter: _Counter, tokens: int, now: float) -> Refusal | None:
     """Why a call does not pass a counter; None where it does."""
     if bound.concurrency is not None and counter.inside >= bound.concurrency:
-        return Refusal("concurrency", bound, None, _BUSY_RETRY_S)
+        return rates.refuse_concurrency(bound)
+    refusal: Refusal | None = None
     if (limit := bound.rpm) is not None:
-        ahead_s = max(counter.requests_at - now, 0.0)
-        if (over_s := ahead_s + PERIOD_S / limit - _FULL_S) > 0:
-            return Refusal("requests", bound, _standing(limit, ahead_s), over_s)
-    if (limit := bound.tpm) is not None:
-        ahead_s = max(counter.tokens_at - now, 0.0)
-        if (over_s := ahead_s + min(tokens, limit) * PERIOD_S / limit - _FULL_S) > 0:
-            return Refusal("tokens", bound, _standing(limit, ahead_s), over_s)
-    return None
-
-
-def _tighter(known: Standing | None, limit: int, ahead_s: float) -> Standing:
-    """The one of which less is left."""
-    left = (_FULL_S - ahead_s) * limit / PERIOD_S
-    return known if known is not None and known.remaining <= left else Standing(limit, int(left), ahead_s)
-
-
-def _standing(limit: int, ahead_s: float) -> Standing:
-    """How a counter stands whose moment lies `ahead_s` from now."""
-    return Standing(limit, int(max(0.0, _FULL_S - ahead_s) * limit / PERIOD_S), ahead_s)
+        refusal = rates.refuse_requests(bound, limit, max(counter.requests_at - now, 0.0))
+    if refusal is None and (limit := bound.tpm) is not None:
+        refusal = rates.refuse_tokens(bound, limit, max(counter.tokens_at - now, 0.0), tokens)
+    return refusal
