@@ -82,8 +82,7 @@ def supervise(settings: ServeSettings, given: Given | None, on_started: Callable
     """Serve until SIGTERM or SIGINT. Raises `InvalidDocument` for a `given` document that cannot be used, and
     `Misconfigured` when it cannot start, saying what to do.
     """
-    if settings.workers > 1 and not settings.redis_url:
-        raise Misconfigured(_ALONE)
+    _require_shared_state(settings)
     is_shared = settings.workers > 1
     with only_server_of(settings.data_dir), bound(settings.host, settings.port, is_shared=is_shared) as address:
         with connect(settings.database_url) as database:
@@ -93,6 +92,16 @@ def supervise(settings: ServeSettings, given: Given | None, on_started: Callable
             secrets = SecretStore(database, open_keychain(settings.data_dir, settings.environ))
             document = begin(open_configuration(database, secrets, compile_nothing, settings.environ), given)
         asyncio.run(_serve(settings, document, address, admin_key, on_started))
+
+
+def _require_shared_state(settings: ServeSettings) -> None:
+    """Raises `Misconfigured` where it is missing, or its address is none. A server that is away is no error."""
+    if settings.redis_url is not None:
+        from dujiang.storage.redis.address import read_address
+
+        read_address(settings.redis_url)
+    elif settings.workers > 1:
+        raise Misconfigured(_ALONE)
 
 
 def _prepare_secret_key(data_dir: Path, environ: Mapping[str, str]) -> None:

@@ -37,8 +37,8 @@ from dujiang.siblings.siblings import Siblings
 from dujiang.snapshot import Compiler
 from dujiang.storage.database import Database, connect
 from dujiang.storage.follow import follow_state
-from dujiang.storage.memory import MemoryStore
 from dujiang.storage.news import News
+from dujiang.storage.opening import open_store
 from dujiang.storage.secret_key import open_keychain
 from dujiang.storage.secrets import SecretStore
 from dujiang.storage.store import Store
@@ -112,7 +112,7 @@ def _open_journal(data_dir: Path, settings: RecordSettings, workers: int) -> Jou
 
 async def serve(database: Database, orders: Orders) -> None:
     """Serve until SIGTERM or the parent's end, then drain."""
-    runtime = open_runtime(orders, database, MemoryStore())
+    runtime = open_runtime(orders, database, open_store(orders.redis_url))
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stopping.set)
