@@ -90,8 +90,10 @@ class Worker:
                     start_new_session=True,
                 )
                 orders = structs.replace(self._orders, listener=listener.fileno())
-        except OSError as error:
+        except BaseException as error:
             ours.close()
+            if not isinstance(error, OSError):
+                raise
             raise Misconfigured(f"The worker process could not be started: {error.strerror}.") from error
         transport, _ = await asyncio.get_running_loop().create_unix_connection(lambda: line, sock=ours)
         transport.write(msgspec.json.encode(orders) + b"\n")
