@@ -86,7 +86,7 @@ class RedisServer:
 
     def client(self) -> Redis:
         """For looking from outside; the caller closes it."""
-        return Redis.from_url(self.url, socket_timeout=5)
+        return Redis.from_url(self.url, socket_timeout=5)  # pyright: ignore[reportUnknownMemberType]
 
     def _is_up(self) -> bool:
         with closing(self.client()) as client:
