@@ -133,9 +133,11 @@ async def _serve(
         forgetting = asyncio.create_task(_forget(store, settings, document.records), name="forget old records")
         stack.callback(forgetting.cancel)
         embedded, missing = await _start_embedded(document, stack)
-        async with working(_orders(settings, embedded), settings.environ, address):
+        async with working(_orders(settings, embedded), settings.environ, address) as keepers:
             on_started(Started(address.url, admin_key, missing, not_in_effect(document)))
-            await stopping.wait()
+            stopped = asyncio.create_task(stopping.wait(), name="wait for a signal")
+            await asyncio.wait((stopped, *keepers), return_when=asyncio.FIRST_COMPLETED)
+            stopped.cancel()
 
 
 def _orders(settings: ServeSettings, embedded: dict[str, Embedded]) -> Orders:

@@ -26,10 +26,13 @@ _log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def working(orders: Orders, environ: Mapping[str, str], address: Address) -> AsyncGenerator[None]:
+async def working(
+    orders: Orders, environ: Mapping[str, str], address: Address
+) -> AsyncGenerator[Sequence[asyncio.Task[None]]]:
     """Let `orders.workers` processes serve, whatever happens to them; at the end let them drain, all at once.
 
-    Returns once all accept calls. Raises `Misconfigured` when one dies first.
+    Begins once all accept calls, and gives the tasks that see to it: one that ends is a reason to end. Raises
+    `Misconfigured` when a worker dies before it accepts calls.
     """
     switchboard = Switchboard(orders.workers)
     workers = [
@@ -39,11 +42,13 @@ async def working(orders: Orders, environ: Mapping[str, str], address: Address) 
     try:
         await _start_all(workers)
         keepers += [asyncio.create_task(each.keep(), name=f"keep worker {each.number} running") for each in workers]
-        yield
+        yield keepers
     finally:
         for keeper in keepers:
             keeper.cancel()
-        await asyncio.gather(*keepers, return_exceptions=True)
+        for error in await asyncio.gather(*keepers, return_exceptions=True):
+            if isinstance(error, Exception):
+                _log.error("a worker was not looked after any more", exc_info=error)
         address.close()
         await asyncio.gather(*(worker.stop() for worker in workers))
 
@@ -110,7 +115,7 @@ class Worker:
             try:
                 await self.start()
                 delay_s = _RESTART_MIN_S
-            except Misconfigured as error:
+            except (Misconfigured, OSError) as error:
                 _log.error("worker %d could not be started: %s", self.number, error)
                 delay_s = min(delay_s * 2, _RESTART_MAX_S)
 
