@@ -114,12 +114,24 @@ class Gateway:
     @property
     def worker(self) -> psutil.Process:
         """The process that serves."""
-        return next(child for child in self.process.children() if "dujiang.worker" in child.cmdline())
+        return self.workers[0]
+
+    @property
+    def workers(self) -> list[psutil.Process]:
+        """All processes that serve."""
+        return [child for child in self.process.children() if _is_worker(child)]
 
     def metric(self, name: str) -> float:
         """The sum of a metric's samples."""
         text = self.ask("/metrics").body.decode()
         return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if re.match(rf"{name}[ {{]", line))
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    try:
+        return "dujiang.worker" in process.cmdline()
+    except psutil.NoSuchProcess:  # or a zombie, which is one of these
+        return False
 
 
 @contextmanager

@@ -23,13 +23,18 @@ from dujiang.identity.keys import Writer
 from dujiang.identity.users import Users
 from dujiang.records.journal import Journal
 from dujiang.records.service import Records
+from dujiang.siblings.siblings import Siblings
 from dujiang.snapshot import Snapshot
 from dujiang.storage.database import Database, answering
+from dujiang.storage.store import Store
 from dujiang.telemetry.metrics import ConfigCounts, JournalCounts, Metrics
 
 BODY_LIMIT_BYTES = 16 * 1024 * 1024
 MAX_CONFIGURING = 32
 """Questions to, and changes of, the configuration that wait for each other."""
+
+CONFIG, KEYS = "config", "keys"
+"""The channels on which processes tell each other that there is a new revision, or that keys were written."""
 
 T = TypeVar("T")
 
@@ -42,6 +47,13 @@ class Edge(Struct, frozen=True):
     trusted_proxies: tuple[Network, ...] = ()
 
 
+class Backends(Struct, frozen=True):
+    """Where what outlives a call is kept: for good, and for all processes."""
+
+    database: Database
+    store: Store
+
+
 class Runtime:
     """What the edge works with: the current snapshot, the keys, the counters, and whether we are shutting down."""
 
@@ -51,10 +63,11 @@ class Runtime:
         keys: KeyRing,
         metrics: Metrics,
         *,
-        database: Database,
+        backends: Backends,
         journal: Journal,
         records: Records,
         users: Users | None = None,
+        siblings: Siblings | None = None,
         edge: Edge = Edge(),
     ) -> None:
         self.snapshot = configuration.live.snapshot
@@ -66,7 +79,10 @@ class Runtime:
         self._reloads = 0
         self.metrics = metrics
         self.has_open_metrics = edge.has_open_metrics
-        self.started_at_s = int(time())
+        self.started_at_s = int(time() - metrics.uptime_s)
+        self.database = backends.database
+        self.store = backends.store
+        self.siblings = siblings or Siblings()
         self.journal = journal
         self.records = records
         self.calls = OpenCalls()
@@ -74,7 +90,6 @@ class Runtime:
         self.database_state = "ok"
         self.body_limit_bytes = edge.body_limit_bytes
         self._keys = keys
-        self.database = database
         self.users = users if users is not None else Users()
         self.trusted_proxies = edge.trusted_proxies
 
@@ -92,7 +107,8 @@ class Runtime:
             self._keys = keys
 
     async def write_identity(self, caller: Caller, work: Callable[[Database, Writer], T]) -> T:
-        """Let a caller write keys or users, judged by the newest revision, and serve by what it left.
+        """Let a caller write keys or users, judged by the newest revision, and serve by what it left. Other processes
+        hear of it.
 
         Raises as `configure`, and what `work` does.
         """
@@ -104,6 +120,7 @@ class Runtime:
         done = await self.configure(judged)
         with answering():
             self.replace_keys(await renewed(self.database, self._keys, self.users))
+        self.store.publish(KEYS, b"")
         return done
 
     def rights(self, caller: Caller) -> Rights:
@@ -112,9 +129,17 @@ class Runtime:
     async def configure(self, work: Callable[[Configuration[Snapshot]], T]) -> T:
         """Do some work with the configuration, away from the loop and one after the other, and serve by what it left.
 
-        Calls that are being answered end by the revision they began with. Raises `LimitExceeded`,
-        `DatabaseAway`, and what `work` does.
+        Calls that are being answered end by the revision they began with. Other processes hear of a new one. Raises
+        `LimitExceeded`, `DatabaseAway`, and what `work` does.
         """
+        before = self.snapshot.revision
+        try:
+            return await self._configure(work)
+        finally:
+            if self.snapshot.revision != before:
+                self.store.publish(CONFIG, b"")
+
+    async def _configure(self, work: Callable[[Configuration[Snapshot]], T]) -> T:
         if self._configurations >= MAX_CONFIGURING:
             raise LimitExceeded("The configuration is busy: try again.", reason="concurrency", retry_after_s=1.0)
         self._configurations += 1
@@ -132,7 +157,7 @@ class Runtime:
 
     async def follow_config(self) -> None:
         """Serve by the newest revision. Raises as `Configuration.follow`."""
-        await self.configure(Configuration[Snapshot].follow)
+        await self._configure(Configuration[Snapshot].follow)
 
     def config_counts(self) -> ConfigCounts:
         """What the metrics tell of the configuration."""

@@ -1,4 +1,4 @@
-"""The parent process: prepares the database and the socket, runs what must exist once, and keeps the worker running."""
+"""The parent process: prepares the database and the address, runs what must exist once, and lets workers serve."""
 
 import asyncio
 import fcntl
@@ -6,17 +6,13 @@ import logging
 import os
 import secrets
 import signal
-import socket
-import sys
 import time
-from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Generator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-import msgspec
 from msgspec import Struct
 
 from dujiang.config.effect import not_in_effect
@@ -40,16 +36,20 @@ from dujiang.records.retention import drop_before, drop_content_before, first_ke
 from dujiang.records.seen_sink import SeenSink
 from dujiang.records.settings import RecordSettings
 from dujiang.records.stores import Store, open_store
+from dujiang.server.address import Address, bound
 from dujiang.storage.database import connect
 from dujiang.storage.secret_key import make_key_file, open_keychain
 from dujiang.storage.secrets import SecretStore
 from dujiang.telemetry.logging import LogFormat
+from dujiang.workers import working
 
-_RESTART_MIN_S, _RESTART_MAX_S = 0.2, 10.0
-_START_S = 60.0
 _FORGET_S = 3600.0
 _DAY_S = 86_400
-_STOP_GRACE_S = 10.0
+
+_ALONE = (
+    "Several workers need shared state, or every limit and budget would count once for each of them: give "
+    "`DUJIANG_REDIS_URL` (or `--redis-url`), or use `--workers 1`."
+)
 
 _log = logging.getLogger(__name__)
 
@@ -64,6 +64,8 @@ class ServeSettings(Struct, frozen=True):
     data_dir: Path
     database_url: str
     environ: Mapping[str, str]
+    workers: int = 1
+    redis_url: str | None = None
     admin_key: str | None = None
     drain_s: float = 30.0
     body_limit_bytes: int = 16 * 1024 * 1024
@@ -87,14 +89,26 @@ def supervise(settings: ServeSettings, given: Given | None, on_started: Callable
     """Serve until SIGTERM or SIGINT. Raises `InvalidDocument` for a `given` document that cannot be used, and
     `Misconfigured` when it cannot start, saying what to do.
     """
-    with only_server_of(settings.data_dir), _bound(settings.host, settings.port) as listener:
+    _require_shared_state(settings)
+    is_shared = settings.workers > 1
+    with only_server_of(settings.data_dir), bound(settings.host, settings.port, is_shared=is_shared) as address:
         with connect(settings.database_url) as database:
             prepare(database)
             admin_key = ensure_admin(database, settings.admin_key)
             _prepare_secret_key(settings.data_dir, settings.environ)
             secrets = SecretStore(database, open_keychain(settings.data_dir, settings.environ))
             document = begin(open_configuration(database, secrets, compile_nothing, settings.environ), given)
-        asyncio.run(_serve(settings, document, listener, admin_key, on_started))
+        asyncio.run(_serve(settings, document, address, admin_key, on_started))
+
+
+def _require_shared_state(settings: ServeSettings) -> None:
+    """Raises `Misconfigured` where it is missing, or its address is none. A server that is away is no error."""
+    if settings.redis_url is not None:
+        from dujiang.storage.redis.address import read_address
+
+        read_address(settings.redis_url)
+    elif settings.workers > 1:
+        raise Misconfigured(_ALONE)
 
 
 def _prepare_secret_key(data_dir: Path, environ: Mapping[str, str]) -> None:
@@ -108,7 +122,7 @@ def _prepare_secret_key(data_dir: Path, environ: Mapping[str, str]) -> None:
 async def _serve(
     settings: ServeSettings,
     document: Document,
-    listener: socket.socket,
+    address: Address,
     admin_key: str | None,
     on_started: Callable[[Started], None],
 ) -> None:
@@ -129,90 +143,29 @@ async def _serve(
         forgetting = asyncio.create_task(_forget(store, ledger, settings, document.records), name="forget old records")
         stack.callback(forgetting.cancel)
         embedded, missing = await _start_embedded(document, stack)
-        orders = Orders(
-            listener=listener.fileno(),
-            database_url=settings.database_url,
-            data_dir=str(settings.data_dir),
-            embedded=embedded,
-            drain_s=settings.drain_s,
-            body_limit_bytes=settings.body_limit_bytes,
-            has_open_metrics=settings.has_open_metrics,
-            log_format=settings.log_format,
-            trusted_proxies=settings.trusted_proxies,
-        )
-        worker = Worker(orders, settings.environ)
-        await worker.start()
-        host, port = listener.getsockname()[:2]
-        shown = f"[{host}]" if ":" in host else host
-        on_started(Started(f"http://{shown}:{port}", admin_key, missing, not_in_effect(document)))
-        keeper = asyncio.create_task(worker.keep(), name="keep the worker running")
-        try:
+        async with working(_orders(settings, embedded), settings.environ, address) as keepers:
+            on_started(Started(address.url, admin_key, missing, not_in_effect(document)))
             stopped = asyncio.create_task(stopping.wait(), name="wait for a signal")
-            await asyncio.wait((stopped, keeper), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((stopped, *keepers), return_when=asyncio.FIRST_COMPLETED)
             stopped.cancel()
-        finally:
-            keeper.cancel()
-            listener.close()
-            await worker.stop()
 
 
-class Worker:
-    """The worker process: started, restarted with growing delay when it dies, stopped by SIGTERM."""
-
-    def __init__(self, orders: Orders, environ: Mapping[str, str]) -> None:
-        self._orders = orders
-        self._environ = environ
-        self._process: Process | None = None
-
-    async def start(self) -> None:
-        """Start it, and wait until it accepts calls. Raises `Misconfigured` when it dies first."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "dujiang.worker",
-            stdin=PIPE,
-            stdout=PIPE,
-            env=self._environ,
-            pass_fds=(self._orders.listener,),
-            start_new_session=True,
-        )
-        self._process = process
-        if process.stdin is None or process.stdout is None:
-            raise Misconfigured("The worker process has no pipes.")
-        process.stdin.write(msgspec.json.encode(self._orders) + b"\n")
-        await process.stdin.drain()
-        async with asyncio.timeout(_START_S):
-            line = await process.stdout.readline()
-        if line != b"ready\n":
-            raise Misconfigured("The worker process did not start; its own message is above.")
-
-    async def keep(self) -> None:
-        """Restart the worker whenever it dies."""
-        delay_s = _RESTART_MIN_S
-        while True:
-            if self._process is not None:
-                status = await self._process.wait()
-                _log.error("the worker died with status %d; starting another in %g s", status, delay_s)
-            await asyncio.sleep(delay_s)
-            try:
-                await self.start()
-                delay_s = _RESTART_MIN_S
-            except (Misconfigured, TimeoutError, OSError) as error:
-                _log.error("the worker could not be started: %s", error)
-                delay_s = min(delay_s * 2, _RESTART_MAX_S)
-
-    async def stop(self) -> None:
-        """Let it drain; kill it if it takes longer than it was given."""
-        process = self._process
-        if process is None or process.returncode is not None:
-            return
-        process.send_signal(signal.SIGTERM)
-        try:
-            async with asyncio.timeout(self._orders.drain_s + _STOP_GRACE_S):
-                await process.wait()
-        except TimeoutError:
-            process.kill()
-            await process.wait()
+def _orders(settings: ServeSettings, embedded: dict[str, Embedded]) -> Orders:
+    """What every worker is told; its number and its socket are filled in when it is started."""
+    return Orders(
+        listener=-1,
+        database_url=settings.database_url,
+        redis_url=settings.redis_url,
+        data_dir=str(settings.data_dir),
+        embedded=embedded,
+        drain_s=settings.drain_s,
+        body_limit_bytes=settings.body_limit_bytes,
+        has_open_metrics=settings.has_open_metrics,
+        log_format=settings.log_format,
+        worker=0,
+        workers=settings.workers,
+        started_at=time.monotonic(),
+    )
 
 
 async def _start_embedded(document: Document, stack: AsyncExitStack) -> tuple[dict[str, Embedded], tuple[str, ...]]:
@@ -279,18 +232,3 @@ def only_server_of(data_dir: Path) -> Generator[None]:
         except OSError as error:
             raise Misconfigured(f"Another server uses {data_dir}: stop it, or give `--data-dir`.") from error
         yield
-
-
-@contextmanager
-def _bound(host: str, port: int) -> Generator[socket.socket]:
-    """A listening socket. Raises `Misconfigured` when the address cannot be had."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-    except OSError as error:
-        raise Misconfigured(f"Cannot listen on {host}:{port} ({error.strerror}): give another `--port`.") from error
-    with listener:
-        listener.set_inheritable(True)
-        yield listener

@@ -1,7 +1,8 @@
 """A worker process: serves the API on a socket it inherited, until it is told to stop or its parent is gone.
 
-The parent writes one line of JSON (`Orders`) on our standard input and keeps the pipe open; we answer `ready` on
-standard output. The pipe's end means that the parent died: then we drain as for SIGTERM.
+Our standard input is a socket to the parent, who writes one line of JSON (`Orders`) on it and keeps it open. Then it is
+the line (`siblings.line`) on which we say that we are ready, and on which workers ask each other. Its end means that
+the parent died: then we drain as for SIGTERM.
 """
 
 import asyncio
@@ -36,14 +37,18 @@ from dujiang.records.places import JOURNAL
 from dujiang.records.segments import backlog
 from dujiang.records.settings import RecordSettings
 from dujiang.records.stores import open_records
-from dujiang.runtime import Edge, Runtime
+from dujiang.runtime import CONFIG, KEYS, Backends, Edge, Runtime
 from dujiang.server.listener import Server
+from dujiang.siblings.line import Line, ToWorker
+from dujiang.siblings.siblings import Siblings
 from dujiang.snapshot import Compiler
 from dujiang.storage.database import Database, connect
 from dujiang.storage.follow import follow_state
-from dujiang.storage.memory import MemoryStore
+from dujiang.storage.news import News
+from dujiang.storage.opening import open_store
 from dujiang.storage.secret_key import open_keychain
 from dujiang.storage.secrets import SecretStore
+from dujiang.storage.store import Store
 from dujiang.telemetry.logging import configure_logging
 from dujiang.telemetry.metrics import Metrics
 
@@ -67,23 +72,20 @@ def main() -> None:
     configure_logging(orders.log_format)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.setswitchinterval(SWITCH_S)
-    with connect(orders.database_url) as database:
-        runtime = open_runtime(orders, database)
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serve(runtime, database, orders))
+    with connect(orders.database_url) as database, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(database, orders))
 
 
-def open_runtime(orders: Orders, database: Database) -> Runtime:
+def open_runtime(orders: Orders, database: Database, store: Store) -> Runtime:
     """Everything the edge needs, compiled and loaded."""
     database.require_schema()
     data_dir = Path(orders.data_dir)
     secrets = SecretStore(database, open_keychain(data_dir, os.environ))
-    metrics = Metrics()
+    metrics = Metrics(orders.started_at)
     users = Users()
     users.take(*changed_users(database, 0))
     settings = open_configuration(database, secrets, compile_nothing).load().checked.document.records
-    journal = _open_journal(data_dir, settings)
-    store = MemoryStore()
+    journal = _open_journal(data_dir, settings, orders.workers)
     compiler = Compiler(
         expand=expand_here,
         reveal=secrets.reveal,
@@ -96,15 +98,17 @@ def open_runtime(orders: Orders, database: Database) -> Runtime:
     )
     configuration = open_configuration(database, secrets, compiler)
     configuration.load()
-    _await_ledger(data_dir / JOURNAL)
+    if orders.redis_url is None:  # elsewhere the accounts outlive a worker, and others go on writing
+        _await_ledger(data_dir / JOURNAL)
     return Runtime(
         configuration,
         load_keys(database),
         metrics,
-        database=database,
+        backends=Backends(database, store),
         users=users,
         journal=journal,
         records=open_records(orders.database_url, data_dir),
+        siblings=Siblings(orders.worker, orders.workers),
         edge=Edge(
             orders.has_open_metrics,
             orders.body_limit_bytes,
@@ -123,40 +127,50 @@ def _await_ledger(journal: Path) -> None:
         sleep(_POLL_S)
 
 
-def _open_journal(data_dir: Path, settings: RecordSettings) -> Journal:
+def _open_journal(data_dir: Path, settings: RecordSettings, workers: int) -> Journal:
     return Journal(
         data_dir / JOURNAL,
         limit_bytes=settings.journal_limit_bytes,
         on_full=settings.when_full,
         durability=settings.durability,
         fsync_ms=settings.fsync_ms,
+        writers=workers,
     )
 
 
-async def serve(runtime: Runtime, database: Database, orders: Orders) -> None:
+async def serve(database: Database, orders: Orders) -> None:
     """Serve until SIGTERM or the parent's end, then drain."""
+    runtime = open_runtime(orders, database, open_store(orders.redis_url))
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stopping.set)
-    await _watch_parent(loop, stopping.set)
+    await _join(loop, runtime.siblings, stopping.set)
     server = Server(Application(runtime), socket.socket(fileno=orders.listener))
     await server.start()
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
-    sys.stdout.write("ready\n")
-    sys.stdout.flush()
-    keys = follow_keys(database, lambda: runtime.keys, runtime.users, runtime.replace_keys)
-    followers = (
-        asyncio.create_task(keys, name="follow keys"),
-        asyncio.create_task(follow_config(runtime.follow_config), name="follow the configuration"),
-        asyncio.create_task(follow_state(database, runtime.replace_database_state), name="follow the database"),
-    )
+    runtime.siblings.tell_ready()
+    followers = _follow(runtime, database)
     await stopping.wait()
     for follower in followers:
         follower.cancel()
     await drain(runtime, server, orders.drain_s)
+    await runtime.store.close()
     runtime.close()
+
+
+def _follow(runtime: Runtime, database: Database) -> tuple[asyncio.Task[None], ...]:
+    """Begin to take up what other processes do."""
+    of_keys, of_config = News(), News()
+    runtime.store.subscribe(KEYS, of_keys.tell)
+    runtime.store.subscribe(CONFIG, of_config.tell)
+    keys = follow_keys(database, lambda: runtime.keys, runtime.users, runtime.replace_keys, of_keys)
+    return (
+        asyncio.create_task(keys, name="follow keys"),
+        asyncio.create_task(follow_config(runtime.follow_config, of_config), name="follow the configuration"),
+        asyncio.create_task(follow_state(database, runtime.replace_database_state), name="follow the database"),
+    )
 
 
 async def drain(runtime: Runtime, server: Server, drain_s: float) -> None:
@@ -181,12 +195,11 @@ async def _is_idle(runtime: Runtime, timeout_s: float) -> bool:
     return True
 
 
-async def _watch_parent(loop: asyncio.AbstractEventLoop, on_end: Callable[[], None]) -> None:
-    class Lifeline(asyncio.Protocol):
-        def connection_lost(self, exc: Exception | None) -> None:
-            on_end()
-
-    await loop.connect_read_pipe(Lifeline, os.fdopen(sys.stdin.fileno(), "rb", closefd=False))
+async def _join(loop: asyncio.AbstractEventLoop, siblings: Siblings, on_end: Callable[[], None]) -> None:
+    """Take up the line to the parent."""
+    line = Line(ToWorker, siblings.received, on_end)
+    await loop.create_unix_connection(lambda: line, sock=socket.socket(fileno=os.dup(sys.stdin.fileno())))
+    siblings.connect(line)
 
 
 if __name__ == "__main__":

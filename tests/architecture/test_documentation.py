@@ -40,7 +40,7 @@ from dujiang.providers.presets import PRESETS, Preset
 from dujiang.providers.settings import KINDS
 from dujiang.records.journal import Journal
 from dujiang.records.service import SqliteRecords
-from dujiang.runtime import Runtime
+from dujiang.runtime import Backends, Runtime
 from dujiang.server.peer import PeerLimits
 from dujiang.snapshot import Compiler
 from dujiang.storage.database import connect, sqlite_url
@@ -151,7 +151,14 @@ def routes(tmp_path: Path) -> Iterator[set[str]]:
         )
         configuration = open_configuration(database, secrets, compiler)
         configuration.load()
-        runtime = Runtime(configuration, KeyRing({}), metrics, database=database, journal=journal, records=records)
+        runtime = Runtime(
+            configuration,
+            KeyRing({}),
+            metrics,
+            backends=Backends(database, store),
+            journal=journal,
+            records=records,
+        )
         found = [str(context.path) for context in iter_route_contexts(create_management(runtime).routes)]
         yield {path.replace(":path}", "}") for path in [*Application(runtime)._endpoints, *found]}
         runtime.close()

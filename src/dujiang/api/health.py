@@ -1,28 +1,55 @@
-"""Is it alive, is it ready, and how are its parts."""
+"""Is it alive, is it ready, and how are its parts, in the worst state that any worker tells."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
 from fastapi import APIRouter, Depends, Request, Response
+from msgspec import Struct, structs
 from pydantic import BaseModel
 
 from dujiang import __version__
 from dujiang.api.deps import PLATFORM_APP, Serving, get_caller
 from dujiang.core.errors import Unauthenticated
+from dujiang.records.journal import JournalState
 from dujiang.runtime import Runtime
 
 router = APIRouter(tags=["health"])
 
-_ORDER = ("failing", "ok", "unused")
-"""Of a target with several credentials, or in several models, the first of these is shown."""
+_TOPIC = "health"
+_ORDER = ("unconfigured", "failing", "ok", "unused")
+"""Of a target in several workers, with several credentials or in several models, the first of these is shown."""
 
 
-class TargetHealth(BaseModel):
+class TargetHealth(Struct, omit_defaults=True):
     """`state` is what calls met last: `ok`, `failing`, `unused` before the first, or `unconfigured`."""
 
     state: Literal["ok", "failing", "unused", "unconfigured"]
-    since: str | None
-    reason: str | None
+    since: str | None = None
+    reason: str | None = None
+
+
+Providers = dict[str, dict[str, TargetHealth]]
+
+
+class WorkerHealth(Struct):
+    """How one worker sees things. `stale` is why a newer revision cannot be taken up; None where there is none."""
+
+    is_draining: bool
+    revision: int
+    stale: str | None
+    database: str
+    store: str
+    journal: JournalState
+    providers: Providers
+
+    @property
+    def is_well(self) -> bool:
+        return (
+            self.stale is None
+            and (self.database, self.store, self.journal.status) == ("ok", "ok", "ok")
+            and all(target.state != "failing" for targets in self.providers.values() for target in targets.values())
+        )
 
 
 class Health(BaseModel):
@@ -62,39 +89,93 @@ def may_see_components(request: Request, runtime: Serving) -> bool:
 @router.get("/api/v1/health", response_model_exclude_none=True)
 async def health(runtime: Serving, is_detailed: Annotated[bool, Depends(may_see_components)]) -> Health:
     """The state of the service, and of each part for those who may see it."""
-    providers = _providers(runtime)
-    is_degraded = (
-        runtime.config_trouble is not None
-        or runtime.journal.state().status != "ok"
-        or runtime.database_state != "ok"
-        or any(target.state == "failing" for targets in providers.values() for target in targets.values())
-    )
-    status = "down" if runtime.is_draining else "degraded" if is_degraded else "ok"
+    told = await runtime.siblings.ask(_TOPIC, WorkerHealth)
+    found = _worst(told.answers)
+    status = "down" if found.is_draining else "ok" if found.is_well and not told.silent else "degraded"
     summary = Health(status=status, version=__version__, uptime_s=round(runtime.metrics.uptime_s, 3))
     if is_detailed:
         summary.components = {
-            "database": runtime.database_state,
-            "journal": msgspec.to_builtins(runtime.journal.state()),
-            "providers": providers,
+            "database": found.database,
+            "store": found.store,
+            "workers": {"count": runtime.siblings.count, "silent": told.silent},
+            "journal": msgspec.to_builtins(found.journal),
+            "providers": msgspec.to_builtins(found.providers),
         }
-        summary.config_revision = runtime.snapshot.revision
-        summary.config_stale = runtime.config_trouble
+        summary.config_revision = found.revision
+        summary.config_stale = found.stale
         summary.not_in_effect = list(runtime.snapshot.unheeded.paths)
     return summary
 
 
-def _providers(runtime: Runtime) -> dict[str, dict[str, TargetHealth]]:
+def answer_siblings(runtime: Runtime) -> None:
+    """Tell other workers how this one sees things."""
+    runtime.siblings.answer(_TOPIC, lambda: _of_this_worker(runtime))
+
+
+def _of_this_worker(runtime: Runtime) -> WorkerHealth:
+    return WorkerHealth(
+        runtime.is_draining,
+        runtime.snapshot.revision,
+        runtime.config_trouble,
+        runtime.database_state,
+        runtime.store.state(),
+        runtime.journal.state(),
+        _providers(runtime),
+    )
+
+
+def _worst(workers: Sequence[WorkerHealth]) -> WorkerHealth:
+    """All workers as if they were one, as bad as the worst of them in each part. There is at least one."""
+    return WorkerHealth(
+        any(each.is_draining for each in workers),
+        min(each.revision for each in workers),
+        next((each.stale for each in workers if each.stale is not None), None),
+        _first_trouble([each.database for each in workers]),
+        _first_trouble([each.store for each in workers]),
+        _one_journal([each.journal for each in workers]),
+        _merged([each.providers for each in workers]),
+    )
+
+
+def _first_trouble(states: Sequence[str]) -> str:
+    return next((state for state in states if state != "ok"), "ok")
+
+
+def _one_journal(states: Sequence[JournalState]) -> JournalState:
+    """What each worker did is summed up; the directory, and so the backlog, is one for all."""
+    worst = min(states, key=lambda state: (state.status == "ok", state.since or 0.0))
+    return structs.replace(
+        worst,
+        last_error=next((state.last_error for state in states if state.last_error is not None), None),
+        appended=sum(state.appended for state in states),
+        dropped=sum(state.dropped for state in states),
+    )
+
+
+def _merged(workers: Sequence[Providers]) -> Providers:
+    found: Providers = {}
+    for providers in workers:
+        for name, targets in providers.items():
+            known = found.setdefault(name, {})
+            for target, health in targets.items():
+                known[target] = _worse(known.get(target), health)
+    return found
+
+
+def _worse(known: TargetHealth | None, other: TargetHealth) -> TargetHealth:
+    return known if known is not None and _ORDER.index(known.state) <= _ORDER.index(other.state) else other
+
+
+def _providers(runtime: Runtime) -> Providers:
     snapshot = runtime.snapshot
-    found: dict[str, dict[str, TargetHealth]] = {name: {} for name in snapshot.services}
+    found: Providers = {name: {} for name in snapshot.services}
     for model in snapshot.catalog.models.values():
         for target in model.targets:
-            targets, load = found[target.provider], target.load
-            known = targets.get(target.name)
-            if known is None or _ORDER.index(load.state) < _ORDER.index(known.state):
-                targets[target.name] = TargetHealth(state=load.state, since=load.since, reason=load.reason)
+            load, targets = target.load, found[target.provider]
+            targets[target.name] = _worse(targets.get(target.name), TargetHealth(load.state, load.since, load.reason))
     for name, service in snapshot.services.items():
         for credential, reason in service.unusable.items():
-            found[name][f"credentials.{credential}"] = TargetHealth(state="unconfigured", since=None, reason=reason)
+            found[name][f"credentials.{credential}"] = TargetHealth("unconfigured", None, reason)
         if service.missing:
-            found[name]["*"] = TargetHealth(state="unconfigured", since=None, reason=service.missing)
+            found[name]["*"] = TargetHealth("unconfigured", None, service.missing)
     return found

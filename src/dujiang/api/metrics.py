@@ -1,8 +1,12 @@
-"""The counters, for Prometheus."""
+"""The counters of all workers, for Prometheus."""
 
 from fastapi import APIRouter, Request, Response
 
 from dujiang.api.deps import Serving, holding_on_platform
+from dujiang.runtime import Runtime
+from dujiang.siblings.kept_counts import METRICS
+from dujiang.telemetry.counts import Sample
+from dujiang.telemetry.metrics import render
 
 router = APIRouter(tags=["health"])
 
@@ -14,7 +18,16 @@ async def metrics(request: Request, runtime: Serving) -> Response:
     """Needs `metrics:read`, unless the server was started with `--open-metrics`."""
     if not runtime.has_open_metrics:
         _holding(request, runtime)
+    told = await runtime.siblings.ask(METRICS, Sample)
     return Response(
-        runtime.metrics.render(runtime.journal_counts(), runtime.config_counts()),
+        render(told.answers, runtime.siblings.count, told.silent),
         media_type="text/plain; version=0.0.4; charset=utf-8",
+    )
+
+
+def answer_siblings(runtime: Runtime) -> None:
+    """Tell other workers what this one counted."""
+    runtime.siblings.answer(
+        METRICS,
+        lambda: runtime.metrics.sample(runtime.siblings.number, runtime.journal_counts(), runtime.config_counts()),
     )

@@ -11,7 +11,7 @@ from dujiang.cli.database import DEFAULT_DATA_DIR, DatabaseUrl, DataDir
 from dujiang.config.opening import Given
 from dujiang.config.problems import InvalidDocument
 from dujiang.core.addresses import read_network
-from dujiang.core.errors import AppError, Misconfigured, NotBuilt
+from dujiang.core.errors import AppError, Misconfigured
 from dujiang.storage.database import sqlite_url
 from dujiang.storage.secret_key import VARIABLE as SECRET_KEY
 from dujiang.supervisor import ServeSettings, Started, supervise
@@ -20,7 +20,10 @@ from dujiang.telemetry.logging import configure_logging
 Host = Annotated[str, typer.Option(envvar="DUJIANG_HOST", help="The address to listen on.")]
 Port = Annotated[int, typer.Option(envvar="DUJIANG_PORT", min=0, max=65535, help="0 takes a free port.")]
 Workers = Annotated[
-    int, typer.Option(envvar="DUJIANG_WORKERS", min=1, help="Worker processes; more than one needs Redis.")
+    int,
+    typer.Option(
+        envvar="DUJIANG_WORKERS", min=1, max=64, help="Worker processes, one for each core; more than 1 need Redis."
+    ),
 ]
 ConfigFile = Annotated[
     Path | None,
@@ -36,7 +39,12 @@ Apply = Annotated[
     bool, typer.Option("--apply", envvar="DUJIANG_APPLY", help="Make FILE a new revision where it differs.")
 ]
 RedisUrl = Annotated[
-    str | None, typer.Option(envvar="DUJIANG_REDIS_URL", help="Shared state of several processes; not built yet.")
+    str | None,
+    typer.Option(
+        envvar="DUJIANG_REDIS_URL",
+        help="Redis or Valkey, where processes share limits, budgets and news: `redis://HOST:PORT/DB`. Prefer the "
+        "variable: other users of the machine can see a process's arguments.",
+    ),
 ]
 AdminKey = Annotated[
     str | None,
@@ -105,13 +113,14 @@ def serve(
     """
     configure_logging(log_format)
     try:
-        _refuse_unbuilt(workers, redis_url)
         settings = ServeSettings(
             host=host,
             port=port,
             data_dir=data_dir,
             database_url=database_url or sqlite_url(data_dir),
             environ=os.environ if secret_key is None else {**os.environ, SECRET_KEY: secret_key},
+            workers=workers,
+            redis_url=redis_url or None,
             admin_key=admin_key,
             drain_s=drain_s,
             body_limit_bytes=body_limit_bytes,
@@ -145,13 +154,6 @@ def _networks(text: str) -> tuple[str, ...]:
         return tuple(str(read_network(each)) for each in found)
     except ValueError as error:
         raise Misconfigured(f"DUJIANG_TRUSTED_PROXIES has what is no network: {error}.") from None
-
-
-def _refuse_unbuilt(workers: int, redis_url: str | None) -> None:
-    if redis_url:
-        raise NotBuilt("Redis is not built yet: unset DUJIANG_REDIS_URL.")
-    if workers > 1:
-        raise NotBuilt("More than one worker needs Redis, which is not built yet: use `--workers 1`.")
 
 
 def _announce(started: Started) -> None:

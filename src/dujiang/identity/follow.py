@@ -11,6 +11,7 @@ from dujiang.identity.keys import MARK
 from dujiang.identity.users import Users, changed_users
 from dujiang.storage.database import Database
 from dujiang.storage.marks import read_mark
+from dujiang.storage.news import News
 
 LOOK_S = 0.5
 
@@ -18,10 +19,10 @@ _log = logging.getLogger(__name__)
 
 
 async def follow_keys(
-    database: Database, known: Callable[[], KeyRing], users: Users, on_change: Callable[[KeyRing], None]
+    database: Database, known: Callable[[], KeyRing], users: Users, on_change: Callable[[KeyRing], None], news: News
 ) -> None:
-    """Hand over the keys and renew `users` whenever some were changed, until cancelled. `known` gives the keys that
-    are at work. A database that fails changes nothing.
+    """Hand over the keys and renew `users` whenever some were changed, until cancelled: looked at now and then, and
+    when there are news. `known` gives the keys that are at work. A database that fails changes nothing.
     """
     while True:
         try:
@@ -30,7 +31,7 @@ async def follow_keys(
                 on_change(await renewed(database, known(), users))
         except SQLAlchemyError as error:
             _log.warning("the keys cannot be read, the known ones stay: %s", type(error).__name__)
-        await asyncio.sleep(LOOK_S)
+        await news.wait(LOOK_S)
 
 
 async def renewed(database: Database, known: KeyRing, users: Users) -> KeyRing:

@@ -62,10 +62,11 @@ class JournalState(Struct, frozen=True):
 class Journal:
     """The segments of one worker. Used by one thread; no method waits, but for the disk.
 
-    Segments are files of `segment_bytes` at most, a quarter of the limit at most, and one frame at least: what is
-    drained is given back by the segment. `limit_bytes` bounds all segments of the directory, those of other workers
-    too: it is looked at every sixteenth of it, so that each worker may pass it by as much and by the calls it was
-    answering. Where the policy is `refuse`, a call that was taken is recorded even then.
+    Segments are files of `segment_bytes` at most, a quarter of a writer's share of the limit at most, and one frame at
+    least: what is drained is given back by the segment, and the segments of workers that have nothing to do must not
+    fill the directory. `limit_bytes` bounds all segments of the directory, those of other workers too: each looks at it
+    every sixteenth of its share, so that together they may pass it by a sixteenth and by the calls they were answering.
+    Where the policy is `refuse`, a call that was taken is recorded even then.
     """
 
     def __init__(
@@ -77,17 +78,20 @@ class Journal:
         on_full: OnFull = "refuse",
         durability: Durability = "process",
         fsync_ms: int | None = FSYNC_MS,
+        writers: int = 1,
         disk: Disk | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`fsync_ms` is how much a power failure may lose where `durability` is `process`, None for the system's habit.
+        `writers` is how many journals share the directory.
 
         Raises `OSError` where the directory cannot be made. A full disk is a state, not an error.
         """
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._directory = directory
-        self._segment_bytes = min(segment_bytes, limit_bytes // 4)
+        self._segment_bytes = min(segment_bytes, limit_bytes // writers // 4)
         self._limit_bytes = limit_bytes
+        self._look_bytes = limit_bytes // writers // 16
         self._on_full = on_full
         self._is_durable = durability == "power"
         self._disk = disk or SystemDisk()
@@ -172,7 +176,7 @@ class Journal:
         self._measure()
         segment = self._segment or segment
         if self._trouble is None:
-            left = min(self._segment_bytes - segment.size, self._limit_bytes // 16)
+            left = min(self._segment_bytes - segment.size, self._look_bytes)
             self._room = max(size, left)
         elif self._on_full == "serve_and_alarm":
             raise self._error()

@@ -3,18 +3,14 @@
 import asyncio
 import os
 import time
-from bisect import bisect_left
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from dujiang.core.call import Call
 from dujiang.core.chat import Usage
-
-SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
-OVERHEAD_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5)
+from dujiang.telemetry.counts import Counts, Histogram, Levels, Sample
 
 _HELP = {
     "dujiang_calls_total": "Calls that ended, by endpoint, model, provider and outcome.",
@@ -26,15 +22,17 @@ _HELP = {
     "dujiang_records_appended_total": "Records that the journal took.",
     "dujiang_records_dropped_total": "Records that the journal could not take.",
     "dujiang_records_waiting_bytes": "Bytes of the journal that are not in the database yet.",
-    "dujiang_config_revision": "The configuration's revision at work.",
+    "dujiang_config_revision": "The configuration's revision at work, the oldest of all workers.",
     "dujiang_config_stale": "1 while a newer revision cannot be taken up, else 0.",
     "dujiang_config_reloads_total": "Revisions taken up since the start.",
     "dujiang_unauthenticated_total": "Requests without a valid key.",
     "dujiang_calls_in_flight": "Calls that have not ended.",
-    "dujiang_uptime_seconds": "Seconds since this process started to serve.",
-    "dujiang_process_resident_bytes": "Resident memory of this process.",
-    "dujiang_process_open_descriptors": "Open file descriptors of this process.",
-    "dujiang_event_loop_tasks": "Tasks of this process's event loop.",
+    "dujiang_uptime_seconds": "Seconds since the server started.",
+    "dujiang_process_resident_bytes": "Resident memory, by worker.",
+    "dujiang_process_open_descriptors": "Open file descriptors, by worker.",
+    "dujiang_event_loop_tasks": "Tasks of the event loop, by worker.",
+    "dujiang_workers": "Workers that there should be.",
+    "dujiang_workers_silent": "Workers that did not answer, or do not live: their calls in flight are not here.",
 }
 
 _PROC = Path("/proc/self")
@@ -59,44 +57,15 @@ class ConfigCounts(Struct, frozen=True):
     reloads: int
 
 
-class Histogram:
-    """Counts of observations by upper bound, as Prometheus wants them."""
-
-    __slots__ = ("bounds", "counts", "total")
-
-    def __init__(self, bounds: tuple[float, ...]) -> None:
-        self.bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
-        self.total = 0.0
-
-    def observe(self, value: float) -> None:
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.total += value
-
-    def render(self, name: str) -> list[str]:
-        lines: list[str] = []
-        running = 0
-        for bound, count in zip(self.bounds, self.counts, strict=False):
-            running += count
-            lines.append(f'{name}_bucket{{le="{bound}"}} {running}')
-        running += self.counts[-1]
-        lines.append(f'{name}_bucket{{le="+Inf"}} {running}')
-        return [*lines, f"{name}_sum {self.total:.6f}", f"{name}_count {running}"]
-
-
 class Metrics:
     """The counters of one process. Label values come from the configuration or from fixed words, never from a body."""
 
-    def __init__(self) -> None:
-        self.started_at = time.monotonic()
+    def __init__(self, started_at: float | None = None) -> None:
+        """`started_at` is when the server started, in monotonic seconds, which all processes of a machine share."""
+        self.started_at = time.monotonic() if started_at is None else started_at
         self.in_flight = 0
         self.unauthenticated = 0
-        self._calls: defaultdict[tuple[str, ...], int] = defaultdict(int)
-        self._attempts: defaultdict[tuple[str, ...], int] = defaultdict(int)
-        self._tokens: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
-        self._duration = Histogram(SECONDS)
-        self._overhead = Histogram(OVERHEAD_SECONDS)
-        self._first_token = Histogram(SECONDS)
+        self._counts = Counts()
 
     @property
     def uptime_s(self) -> float:
@@ -104,54 +73,107 @@ class Metrics:
 
     def opened(self, call: Call) -> None:
         elapsed_s = time.monotonic() - call.started
-        self._overhead.observe(elapsed_s - call.upstream_s)
+        self._counts.overhead.observe(elapsed_s - call.upstream_s)
         if call.request.stream:
-            self._first_token.observe(elapsed_s)
+            self._counts.first_token.observe(elapsed_s)
 
     def ended(self, call: Call, outcome: str, usage: Usage | None) -> None:
-        self._duration.observe(time.monotonic() - call.started)
-        self._calls[call.kind, call.model, call.provider, outcome] += 1
+        counts = self._counts
+        counts.duration.observe(time.monotonic() - call.started)
+        key = (call.kind, call.model, call.provider, outcome)
+        counts.calls[key] = counts.calls.get(key, 0) + 1
         for attempt in call.attempts:
-            self._attempts[attempt.target, attempt.error or "none"] += 1
+            met = (attempt.target, attempt.error or "none")
+            counts.attempts[met] = counts.attempts.get(met, 0) + 1
         if usage is not None:
-            spent = self._tokens[call.model]
-            spent[0] += usage.prompt_tokens
-            spent[1] += usage.completion_tokens
+            prompt, completion = (call.model, "prompt"), (call.model, "completion")
+            counts.tokens[prompt] = counts.tokens.get(prompt, 0) + usage.prompt_tokens
+            counts.tokens[completion] = counts.tokens.get(completion, 0) + usage.completion_tokens
 
-    def _tokens_by_kind(self) -> dict[tuple[str, ...], int]:
-        kinds = ("prompt", "completion")
-        return {(model, kind): n for model, spent in self._tokens.items() for kind, n in zip(kinds, spent, strict=True)}
+    def sample(self, worker: int, journal: JournalCounts, config: ConfigCounts) -> Sample:
+        """Everything that this process, the worker of that number, tells."""
+        counts = structs.replace(
+            self._counts,
+            unauthenticated=self.unauthenticated,
+            appended=journal.appended,
+            dropped=journal.dropped,
+            reloads=config.reloads,
+        )
+        levels = Levels(
+            self.in_flight,
+            journal.waiting_bytes,
+            config.revision,
+            config.is_stale,
+            self.uptime_s,
+            len(asyncio.all_tasks()),
+            _resident_bytes(),
+            _open_descriptors(),
+        )
+        return Sample(worker, counts, levels)
 
-    def render(self, journal: JournalCounts, config: ConfigCounts) -> str:
-        """The exposition format of Prometheus, version 0.0.4."""
-        values = {
-            "dujiang_calls_total": _labelled(self._calls, ("endpoint", "model", "provider", "outcome")),
-            "dujiang_tokens_total": _labelled(self._tokens_by_kind(), ("model", "kind")),
-            "dujiang_attempts_total": _labelled(self._attempts, ("target", "error")),
-            "dujiang_records_appended_total": [f" {journal.appended}"],
-            "dujiang_records_dropped_total": [f" {journal.dropped}"],
-            "dujiang_records_waiting_bytes": [f" {journal.waiting_bytes}"],
-            "dujiang_config_revision": [f" {config.revision}"],
-            "dujiang_config_stale": [f" {int(config.is_stale)}"],
-            "dujiang_config_reloads_total": [f" {config.reloads}"],
-            "dujiang_unauthenticated_total": [f" {self.unauthenticated}"],
-            "dujiang_calls_in_flight": [f" {self.in_flight}"],
-            "dujiang_uptime_seconds": [f" {self.uptime_s:.3f}"],
-            "dujiang_process_resident_bytes": _resident_bytes(),
-            "dujiang_process_open_descriptors": _open_descriptors(),
-            "dujiang_event_loop_tasks": [f" {len(asyncio.all_tasks())}"],
-        }
-        histograms = {
-            "dujiang_call_duration_seconds": self._duration,
-            "dujiang_call_overhead_seconds": self._overhead,
-            "dujiang_first_token_seconds": self._first_token,
-        }
-        lines: list[str] = []
-        for name, text in _HELP.items():
-            kind = "histogram" if name in histograms else "counter" if name.endswith("_total") else "gauge"
-            lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
-            lines += histograms[name].render(name) if name in histograms else [name + value for value in values[name]]
-        return "\n".join(lines) + "\n"
+
+def render(samples: Sequence[Sample], workers: int, silent: int) -> str:
+    """What some workers of one server tell, as one, in the exposition format of Prometheus, version 0.0.4."""
+    counts = Counts()
+    for sample in samples:
+        counts.add(sample.counts)
+    histograms = {
+        "dujiang_call_duration_seconds": counts.duration,
+        "dujiang_call_overhead_seconds": counts.overhead,
+        "dujiang_first_token_seconds": counts.first_token,
+    }
+    values = {**_counted(counts), **_standing(samples)}
+    values |= {"dujiang_workers": [f" {workers}"], "dujiang_workers_silent": [f" {silent}"]}
+    lines: list[str] = []
+    for name, text in _HELP.items():
+        kind = "histogram" if name in histograms else "counter" if name.endswith("_total") else "gauge"
+        lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
+        lines += _buckets(name, histograms[name]) if name in histograms else [name + value for value in values[name]]
+    return "\n".join(lines) + "\n"
+
+
+def _counted(counts: Counts) -> dict[str, list[str]]:
+    return {
+        "dujiang_calls_total": _labelled(counts.calls, ("endpoint", "model", "provider", "outcome")),
+        "dujiang_tokens_total": _labelled(counts.tokens, ("model", "kind")),
+        "dujiang_attempts_total": _labelled(counts.attempts, ("target", "error")),
+        "dujiang_records_appended_total": [f" {counts.appended}"],
+        "dujiang_records_dropped_total": [f" {counts.dropped}"],
+        "dujiang_config_reloads_total": [f" {counts.reloads}"],
+        "dujiang_unauthenticated_total": [f" {counts.unauthenticated}"],
+    }
+
+
+def _standing(samples: Iterable[Sample]) -> dict[str, list[str]]:
+    """All workers look at the same journal, and started with the same parent: of that, one is shown."""
+    levels = {sample.worker: sample.levels for sample in samples if sample.levels is not None}
+    every = list(levels.values())
+    return {
+        "dujiang_records_waiting_bytes": [f" {max(each.waiting_bytes for each in every)}"],
+        "dujiang_config_revision": [f" {min(each.revision for each in every)}"],
+        "dujiang_config_stale": [f" {int(any(each.is_stale for each in every))}"],
+        "dujiang_calls_in_flight": [f" {sum(each.in_flight for each in every)}"],
+        "dujiang_uptime_seconds": [f" {max(each.uptime_s for each in every):.3f}"],
+        "dujiang_process_resident_bytes": _by_worker({n: each.resident_bytes for n, each in levels.items()}),
+        "dujiang_process_open_descriptors": _by_worker({n: each.descriptors for n, each in levels.items()}),
+        "dujiang_event_loop_tasks": _by_worker({n: each.tasks for n, each in levels.items()}),
+    }
+
+
+def _by_worker(values: Mapping[int, int | None]) -> list[str]:
+    known = {(str(worker),): value for worker, value in values.items() if value is not None}
+    return _labelled(known, ("worker",))
+
+
+def _buckets(name: str, histogram: Histogram) -> list[str]:
+    lines: list[str] = []
+    running = 0
+    for bound, count in zip(histogram.bounds, histogram.counts, strict=False):
+        running += count
+        lines.append(f'{name}_bucket{{le="{bound}"}} {running}')
+    running += histogram.counts[-1]
+    lines.append(f'{name}_bucket{{le="+Inf"}} {running}')
+    return [*lines, f"{name}_sum {histogram.total:.6f}", f"{name}_count {running}"]
 
 
 def _labelled(counts: Mapping[tuple[str, ...], int], names: tuple[str, ...]) -> list[str]:
@@ -166,15 +188,13 @@ def _escape(value: str) -> str:
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
-def _resident_bytes() -> list[str]:
-    """A sample where the system has `/proc`, none elsewhere."""
+def _resident_bytes() -> int | None:
+    """None where the system has no `/proc`."""
     statm = _PROC / "statm"
-    if not statm.exists():
-        return []
-    return [f" {int(statm.read_text('ascii').split()[1]) * os.sysconf('SC_PAGE_SIZE')}"]
+    return int(statm.read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE") if statm.exists() else None
 
 
-def _open_descriptors() -> list[str]:
-    """A sample where the system has `/proc`, none elsewhere."""
+def _open_descriptors() -> int | None:
+    """None where the system has no `/proc`."""
     descriptors = _PROC / "fd"
-    return [f" {sum(1 for _ in descriptors.iterdir())}"] if descriptors.exists() else []
+    return sum(1 for _ in descriptors.iterdir()) if descriptors.exists() else None

@@ -242,6 +242,42 @@ def test_segments_of_other_workers_count(tmp_path: Path) -> None:
         journal.check()
 
 
+def test_two_writers_share_a_limit_and_go_on_when_the_drain_made_room(tmp_path: Path) -> None:
+    clock, sink = Clock(), MemorySink()
+    writers = [journal_of(tmp_path, limit_bytes=32_000, writers=2, clock=clock) for _ in range(2)]
+    drain, count = Drain(tmp_path, sink), 0
+    for _ in range(3):
+        while open_for_more := [writer for writer in writers if writer.state().status == "ok"]:
+            for writer in open_for_more:
+                writer.append(encode(a_record(f"r{count}", error_text="x" * 400)))
+                count += 1
+        for writer in writers:
+            with pytest.raises(JournalFull):
+                writer.check()
+        assert 32_000 <= writers[0].state().backlog.bytes < 32_000 + 2000 + 2 * 600
+        while not drain.drain_once():
+            pass
+        clock.now += 1
+        for writer in writers:
+            writer.check()
+    assert {record.request_id for record in sink.kept.values()} == {f"r{n}" for n in range(count)}
+    assert sum(sink.batches) == count == sum(writer.state().appended for writer in writers)
+
+
+def test_workers_with_nothing_to_do_do_not_fill_the_directory(tmp_path: Path) -> None:
+    """A segment stays while its writer lives, though it is drained."""
+    writers = [journal_of(tmp_path, limit_bytes=64_000, writers=8) for _ in range(8)]
+    drain = Drain(tmp_path, MemorySink())
+    for writer in writers:
+        for _ in range(20):
+            writer.append(encode(a_record(error_text="x" * 400)))
+        while not drain.drain_once():
+            pass
+    assert writers[0].state().backlog.bytes < 16_000 + 8 * 600
+    for writer in writers:
+        writer.check()
+
+
 def test_a_record_that_no_reader_would_take_is_refused(tmp_path: Path) -> None:
     journal = journal_of(tmp_path)
     with pytest.raises(JournalFailed, match="too large"):
