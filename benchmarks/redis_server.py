@@ -81,7 +81,7 @@ class RedisServer:
             self._process.suspend()
 
     def thaw(self) -> None:
-        if self._process is not None:
+        if self._process is not None and self._process.poll() is None:
             self._process.resume()
 
     def client(self) -> Redis:

@@ -5,7 +5,7 @@ gives back what it held.
 from itertools import chain
 from typing import Final, Literal, NamedTuple
 
-from dujiang.storage.redis.link import Link
+from dujiang.storage.redis.link import Link, is_done
 from dujiang.storage.redis.scripts import RENEW
 
 LEASE_S: Final = 30.0
@@ -54,4 +54,4 @@ class Leases:
             leases = list(found)
             if leases:
                 words = chain.from_iterable((lease.member, lease.kind) for lease in leases)
-                await link.run(RENEW, [lease.key for lease in leases], [self.lease_ms, *words])
+                await link.run(RENEW, [lease.key for lease in leases], [self.lease_ms, *words], is_done)

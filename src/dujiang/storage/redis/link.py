@@ -10,7 +10,7 @@ import logging
 from asyncio import Future, TimerHandle
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import NoScriptError, ResponseError
@@ -30,6 +30,7 @@ FAILURES = 3
 PROBE_S = 0.5
 """How long after a failed attempt to connect to a server that is away the next one is made."""
 
+T = TypeVar("T")
 Word = str | bytes | int
 Ask = Callable[..., Awaitable[list[Any]]]
 """Commands in, each a sequence of words; their answers out. An error of the server's is raised."""
@@ -95,12 +96,20 @@ class Link:
             self._timer = loop.call_at(asked.until, self._look)
         return asked.answer
 
-    async def run(self, script: Script, keys: Sequence[str], values: Sequence[Word]) -> Any:
-        """What a script answers. Raises `StoreAway`."""
+    async def run(
+        self, script: Script, keys: Sequence[str], values: Sequence[Word], read: Callable[[list[str]], T]
+    ) -> T:
+        """What a script answers, in words, as `read` understands it. Raises `StoreAway`, for nonsense too."""
         try:
-            return await self.ask("EVALSHA", script.digest, len(keys), *keys, *values)
+            reply = await self.ask("EVALSHA", script.digest, len(keys), *keys, *values)
         except NoScriptError:
-            return await self.ask("EVAL", script.text, len(keys), *keys, *values)
+            reply = await self.ask("EVAL", script.text, len(keys), *keys, *values)
+        try:
+            return read(reply.decode().split())
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            nonsense = StoreAway("Nonsense")
+            self._break(nonsense)
+            raise nonsense from error
 
     async def keep(self) -> None:
         """Connect, and connect again, until cancelled."""
@@ -127,7 +136,7 @@ class Link:
             self._is_back()
             await self._exchange(connection)
         except Exception as error:  # noqa: BLE001 whatever it answered or failed to, the next attempt is made
-            self._has_failed(type(error).__name__)
+            self._has_failed(str(error) if isinstance(error, StoreAway) else type(error).__name__)
         finally:
             self.up.clear()
             self._give_up(self._sent)
@@ -197,7 +206,7 @@ class Link:
     def _end_late(self) -> None:
         now = asyncio.get_running_loop().time()
         if self._broken is not None and not self._is_broken() and self._sent and self._sent[0].until <= now:
-            self._broken.set_exception(TimeoutError())
+            self._break(TimeoutError())
             for asked in self._sent:  # they stay in their places: an answer that comes now is not taken for another's
                 _fail(asked, TimeoutError.__name__)
         late = deque[_Asked]()
@@ -221,15 +230,27 @@ class Link:
             _log.warning("the shared store is away (%s): going on with what this process knows", why)
             self._why_away = why
             self._give_up(self._unsent)
+            self._break(StoreAway(why))
 
     def _give_up(self, *queues: deque[_Asked]) -> None:
         for queue in queues:
             while queue:
                 _fail(queue.popleft(), self._why_away or "late")
 
+    def _break(self, error: Exception) -> None:
+        """Give the connection up, for this."""
+        if self._broken is not None and not self._broken.done():
+            self._broken.set_exception(error)
+
     def _is_broken(self) -> bool:
         """Whether the connection is to be given up."""
         return self._broken is not None and self._broken.done()
+
+
+def is_done(words: list[str]) -> bool:
+    """What a script says that has nothing to tell: whether it changed anything. Raises `ValueError` for nonsense."""
+    (word,) = words
+    return bool(int(word))
 
 
 def _fail(asked: _Asked, why: str) -> None:

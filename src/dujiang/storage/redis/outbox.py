@@ -9,7 +9,7 @@ from collections import deque
 from itertools import chain, islice
 from typing import Final, NamedTuple
 
-from dujiang.storage.redis.link import Link, StoreAway, Word
+from dujiang.storage.redis.link import Link, StoreAway, Word, is_done
 from dujiang.storage.redis.scripts import Script
 
 BATCH_ROWS: Final = 100
@@ -72,7 +72,7 @@ class Lane:
         while True:
             await self._link.up.wait()
             try:
-                await self._link.run(self._script, keys, values)
+                await self._link.run(self._script, keys, values, is_done)
             except StoreAway:
                 await asyncio.sleep(_PAUSE_S)
             else:

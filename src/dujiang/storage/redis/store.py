@@ -5,13 +5,14 @@ import secrets
 from asyncio import Task
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 from dujiang.core.limits import Bound, Permit, Refusal
 from dujiang.storage import rates
 from dujiang.storage.redis.address import NewConnection
 from dujiang.storage.redis.leases import LEASE_S, RENEWALS, Lease, Leases
-from dujiang.storage.redis.link import COMMAND_S, Ask, Link, StoreAway, Word
+from dujiang.storage.redis.link import COMMAND_S, Ask, Link, StoreAway, Word, is_done
 from dujiang.storage.redis.news import NEWS, News
 from dujiang.storage.redis.outbox import Lane, Row
 from dujiang.storage.redis.scripts import (
@@ -62,6 +63,7 @@ class RedisStore:
         self._leaving = Lane(self._link, LEAVE, sent)
         self._settling = Lane(self._link, SETTLE, sent)
         self._news = News(new_connection)
+        self._news.subscribe(_PROCESSES, self._count_processes)
         self._tasks = [
             _task("link", self._link.keep()),
             _task("leave", self._leaving.send()),
@@ -76,14 +78,14 @@ class RedisStore:
         name = self._leases.new_name()
         keys = [key for bound in bounds for key in _counter_keys(bound)]
         limits = (_or_empty(limit) for bound in bounds for limit in (bound.rpm, bound.tpm, bound.concurrency))
+        read = partial(_read_admission, bounds=bounds, tokens=tokens)
         try:
-            reply = await self._link.run(ADMIT, keys, (name, self._leases.lease_ms, tokens, *limits))
+            answer = await self._link.run(ADMIT, keys, (name, self._leases.lease_ms, tokens, *limits), read)
         except StoreAway:
             return await self._admit_alone(bounds, tokens, _ALONE + name)
         except asyncio.CancelledError:
             self._give_back(Permit(tuple(bounds), lease=name), None)
             raise
-        answer = _read_admission(reply.split(), bounds, tokens)
         if isinstance(answer, Permit):
             self._admitted(answer, name)
         return answer
@@ -125,9 +127,10 @@ class RedisStore:
         name = self._leases.new_name()
         keys = [_EPOCH, *(key for hold in holds for key in _account_keys(hold.account.key))]
         amounts = (amount for hold in holds for amount in (hold.amount_micros, hold.account.limit_micros))
+        values = (self._new_epoch(), name, self._leases.lease_ms, *amounts)
         reservation = Reservation(tuple(holds), f"{name} {self._epoch}")
         try:
-            reply = await self._link.run(RESERVE, keys, (self._new_epoch(), name, self._leases.lease_ms, *amounts))
+            return await self._link.run(RESERVE, keys, values, partial(self._read_reservation, reservation, name))
         except StoreAway:
             reservation.lease = _ALONE + reservation.lease
             return await self._stand_in.reserve(holds, reservation.lease) or reservation
@@ -136,7 +139,6 @@ class RedisStore:
                 self._stand_in.add(hold.account.key, 0, hold.amount_micros)
             self.settle(reservation, [0] * len(holds))
             raise
-        return self._read_reservation(reply.decode().split(), reservation, name)
 
     def settle(self, reservation: Reservation, spent_micros: Sequence[int]) -> None:
         name, _, epoch = reservation.lease.partition(" ")
@@ -154,12 +156,12 @@ class RedisStore:
     async def open(self, account: Account, spent_micros: int, corrections: Collection[str], ttl_s: float) -> None:
         keys = [_EPOCH, *_account_keys(account.key), _corrections_key(account.key)]
         with suppress(StoreAway):
-            await self._link.run(OPEN, keys, (self._new_epoch(), spent_micros, _ms(ttl_s), *corrections))
+            await self._link.run(OPEN, keys, (self._new_epoch(), spent_micros, _ms(ttl_s), *corrections), is_done)
 
     async def correct(self, key: str, correction_id: str, amount_micros: int) -> None:
         keys = [_EPOCH, *_account_keys(key), _corrections_key(key)]
         try:
-            await self._link.run(CORRECT, keys, (self._new_epoch(), correction_id, amount_micros))
+            await self._link.run(CORRECT, keys, (self._new_epoch(), correction_id, amount_micros), is_done)
         except StoreAway:
             if len(self._corrections) < _QUEUED_CORRECTIONS:
                 self._corrections.append((key, correction_id, amount_micros))
@@ -167,14 +169,16 @@ class RedisStore:
     async def balances(self, keys: Sequence[str]) -> list[Balance | None]:
         names = [_EPOCH, *(name for key in keys for name in _account_keys(key))]
         try:
-            reply = (await self._link.run(BALANCES, names, (self._new_epoch(),))).decode().split()
+            return await self._link.run(BALANCES, names, (self._new_epoch(),), partial(self._read_balances, keys))
         except StoreAway:
             return self._stand_in.balances(keys)
+
+    def _read_balances(self, keys: Sequence[str], reply: list[str]) -> list[Balance | None]:
         pairs = zip(keys, reply[::2], reply[1::2], strict=True)
         return [self._heard(key, spent, reserved) if spent != "-" else None for key, spent, reserved in pairs]
 
     def _read_reservation(
-        self, reply: list[str], reservation: Reservation, name: str
+        self, reservation: Reservation, name: str, reply: list[str]
     ) -> Reservation | Shortage | Unopened:
         outcome, *rest = reply
         holds = reservation.holds
@@ -184,6 +188,8 @@ class RedisStore:
             account = holds[int(rest[0]) - 1].account
             balance = self._heard(account.key, *rest[1:])
             return Shortage(account, balance.spent_micros, balance.reserved_micros)
+        if outcome != "held":
+            raise ValueError(outcome)
         epoch, *numbers = rest
         for hold, spent, reserved in zip(holds, numbers[::2], numbers[1::2], strict=True):
             self._heard(hold.account.key, spent, reserved)
@@ -234,7 +240,7 @@ class RedisStore:
                     await self._link.ask("ZREM", _PROCESSES, self._process)
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.wait(self._tasks, timeout=CLOSE_S)
         self._news.clear()
 
     async def _greet(self, ask: Ask) -> None:
@@ -242,19 +248,24 @@ class RedisStore:
         info, *_ = await ask(("INFO", "server"), *(("SCRIPT", "LOAD", script.text) for script in SCRIPTS))
         self._server = _run_of(info)
         keys, values = self._greeting()
-        self._greeted(*await ask(("EVALSHA", GREET.digest, len(keys), *keys, *values)))
+        (reply,) = await ask(("EVALSHA", GREET.digest, len(keys), *keys, *values))
+        self._greeted(reply.decode().split())
         self._stand_in.end()
         self._returned.set()
 
     def _greeting(self) -> tuple[list[str], list[Word]]:
-        return [_EPOCH, _PROCESSES], [self._new_epoch(), self._server, self._process, self._leases.lease_ms]
+        values: list[Word] = [self._new_epoch(), self._server, self._process, self._leases.lease_ms, NEWS + _PROCESSES]
+        return [_EPOCH, _PROCESSES], values
 
-    def _greeted(self, reply: bytes) -> None:
-        epoch, processes = reply.decode().split()
+    def _greeted(self, reply: list[str]) -> None:
+        epoch, processes = reply
         if epoch != self._epoch:
             self._stand_in.forget()
             self._epoch = epoch
-        self._stand_in.processes = int(processes)
+        self._count_processes(processes)
+
+    def _count_processes(self, number: str | bytes) -> None:
+        self._stand_in.is_there(int(number))
 
     def _new_epoch(self) -> str:
         """What a new epoch would be called."""
@@ -264,11 +275,12 @@ class RedisStore:
         """Say that this process is there, and what it holds; and tell what it could not while the server was away."""
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._returned.wait(), self._leases.lease_ms / 1000 / RENEWALS)
+                async with asyncio.timeout(self._leases.lease_ms / 1000 / RENEWALS):
+                    await self._returned.wait()
             self._returned.clear()
             await self._link.up.wait()
             with suppress(StoreAway):
-                self._greeted(await self._link.run(GREET, *self._greeting()))
+                await self._link.run(GREET, *self._greeting(), self._greeted)
                 await self._leases.renew(self._link)
                 self._pay()
                 await self._correct_late()
@@ -284,7 +296,7 @@ class RedisStore:
             await self.correct(*correction)
 
 
-def _read_admission(reply: list[bytes], bounds: Sequence[Bound], tokens: int) -> Permit | Refusal:
+def _read_admission(reply: list[str], bounds: Sequence[Bound], tokens: int) -> Permit | Refusal:
     number = int(reply[0])
     if number:
         return _refusal(bounds[number - 1], reply[1], float(reply[2]), tokens)
@@ -297,11 +309,11 @@ def _read_admission(reply: list[bytes], bounds: Sequence[Bound], tokens: int) ->
     return permit
 
 
-def _refusal(bound: Bound, name: bytes, ahead_s: float, tokens: int) -> Refusal:
+def _refusal(bound: Bound, name: str, ahead_s: float, tokens: int) -> Refusal:
     refusal: Refusal | None = None
-    if name == b"requests" and bound.rpm is not None:
+    if name == "requests" and bound.rpm is not None:
         refusal = rates.refuse_requests(bound, bound.rpm, ahead_s)
-    elif name == b"tokens" and bound.tpm is not None:
+    elif name == "tokens" and bound.tpm is not None:
         refusal = rates.refuse_tokens(bound, bound.tpm, ahead_s, tokens)
     return refusal or rates.refuse_concurrency(bound)
 

@@ -2,7 +2,7 @@
 -- KEYS: the numbers of the process; of each row a counter and the leases of the calls inside.
 -- ARGV: number of the batch; of each row a lease or '', and the seconds of tokens more than were counted, or ''.
 
-if tonumber(redis.call('HGET', KEYS[1], 'leave') or '0') >= tonumber(ARGV[1]) then return 0 end
+if tonumber(redis.call('HGET', KEYS[1], 'leave') or '0') >= tonumber(ARGV[1]) then return '0' end
 redis.call('HSET', KEYS[1], 'leave', ARGV[1])
 redis.call('PEXPIRE', KEYS[1], SENT_MS)
 
@@ -15,4 +15,4 @@ for i = 1, (#KEYS - 1) / 2 do
         write_counter(KEYS[2 * i], counter)
     end
 end
-return 1
+return '1'

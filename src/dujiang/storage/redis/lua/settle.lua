@@ -3,7 +3,7 @@
 -- KEYS: the numbers of the process; of each row an account and what is set aside there.
 -- ARGV: number of the batch; of each row the epoch, what is free again (`LEASE:AMOUNT` or ''), and what was spent.
 
-if tonumber(redis.call('HGET', KEYS[1], 'settle') or '0') >= tonumber(ARGV[1]) then return 0 end
+if tonumber(redis.call('HGET', KEYS[1], 'settle') or '0') >= tonumber(ARGV[1]) then return '0' end
 redis.call('HSET', KEYS[1], 'settle', ARGV[1])
 redis.call('PEXPIRE', KEYS[1], SENT_MS)
 
@@ -17,4 +17,4 @@ for i = 1, (#KEYS - 1) / 2 do
         redis.call('HINCRBY', account, 'spent', spent)
     end
 end
-return 1
+return '1'
