@@ -20,7 +20,9 @@ from scripted import document, environ
 from benchmarks.redis_server import RedisServer
 from dujiang.emulator.server import Emulator
 from dujiang.identity.keys import create_key, revoke_key
+from dujiang.runtime import CONFIG
 from dujiang.storage.database import connect, sqlite_url
+from dujiang.storage.redis.news import NEWS
 
 CONNECTIONS = 64
 PATIENT = {
@@ -278,7 +280,10 @@ def test_a_revision_is_at_work_in_all_workers(emulator: Emulator, tmp_path: Path
     with several(tmp_path, emulator, valkey_server) as gateway, ExitStack() as stack:
         peers = connected(gateway, stack, 16)
         patch = {"aliases": {"news": "prompt"}}
-        assert gateway.ask("/api/v1/config", patch, method="PATCH", headers={"If-Match": '"1"'}).status == 200
+        with closing(valkey_server.client()) as client, closing(client.pubsub()) as outside:
+            outside.subscribe(f"{NEWS}{CONFIG}")
+            assert gateway.ask("/api/v1/config", patch, method="PATCH", headers={"If-Match": '"1"'}).status == 200
+            eventually(lambda: (outside.get_message() or {"type": None})["type"] == "message")
         eventually(lambda: gateway.metric("dujiang_config_revision") == 2)
         for peer in peers:
             body = {"model": "news", "parameters": {"prompt": "x"}}

@@ -77,7 +77,8 @@ class Store(Protocol):
     async def admit(self, bounds: Sequence[Bound], tokens: int) -> Permit | Refusal:
         """Count one request of `tokens` in all of `bounds`, or in none where one of them is full.
 
-        A call that asks for more tokens than a minute has is counted as a minute's.
+        A call that asks for more tokens than a minute has is counted as a minute's. Who is inside is known for certain
+        only of subjects that limit it. Each subject is in `bounds` once.
         """
         ...
 

@@ -4,6 +4,7 @@ The share is the limit, or what was left of a budget when last heard, divided by
 1 of a rate. Counters go on from one time to the next, so that a server that comes and goes gives no new minutes away.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Final
@@ -16,6 +17,9 @@ from dujiang.storage.store import Account, Balance, Hold, Reservation, Shortage,
 
 KNOWN_ACCOUNTS: Final = 20_000
 """Of so many accounts, those heard of last, the balance is remembered."""
+
+KNOWN_S: Final = 600.0
+"""One heard of longer before the server went away is not known: others may have spent what was left."""
 
 _TTL_S = 400 * 24 * 3600.0
 
@@ -30,13 +34,21 @@ class StandIn:
         self._shares: dict[str, int] = {}
         self._reservations: dict[str, Reservation] = {}
         self._known: dict[str, Balance] = {}
+        self._heard_at: dict[str, float] = {}
+        self._there_at = clock()
         self.processes = 1
+
+    def is_there(self, processes: int) -> None:
+        """The server is there, and so many processes are."""
+        self.processes = max(1, processes)
+        self._there_at = self._clock()
 
     def hear(self, key: str, balance: Balance) -> None:
         """How an account stands, by the server."""
-        self._known.pop(key, None)
-        if len(self._known) >= KNOWN_ACCOUNTS:
-            del self._known[next(iter(self._known))]
+        if self._heard_at.pop(key, None) is None and len(self._heard_at) >= KNOWN_ACCOUNTS:
+            oldest = next(iter(self._heard_at))
+            del self._heard_at[oldest], self._known[oldest]
+        self._heard_at[key] = self._clock()
         self._known[key] = balance
 
     def add(self, key: str, spent_micros: int, reserved_micros: int) -> None:
@@ -53,6 +65,7 @@ class StandIn:
     def forget(self) -> None:
         """The server has forgotten its accounts: what was heard of them is worth nothing."""
         self._known.clear()
+        self._heard_at.clear()
 
     async def admit(self, bounds: Sequence[Bound], tokens: int) -> Permit | Refusal:
         answer = await self._rates.admit([self._share(bound) for bound in bounds], tokens)
@@ -66,7 +79,7 @@ class StandIn:
     async def reserve(self, holds: Sequence[Hold], name: str) -> Shortage | None:
         """None where money is set aside, under this name. Nothing is of an account of which nothing is known."""
         for hold in holds:
-            if hold.account.key not in self._known:
+            if self._heard_at.get(hold.account.key, -math.inf) < self._there_at - KNOWN_S:
                 return Shortage(hold.account, 0, hold.account.limit_micros)
         shared = [Hold(await self._part_of(hold.account), hold.amount_micros) for hold in holds]
         answer = await self._budgets.reserve(shared)

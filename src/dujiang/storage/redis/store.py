@@ -265,7 +265,7 @@ class RedisStore:
         self._count_processes(processes)
 
     def _count_processes(self, number: str | bytes) -> None:
-        self._stand_in.processes = max(1, int(number))
+        self._stand_in.is_there(int(number))
 
     def _new_epoch(self) -> str:
         """What a new epoch would be called."""
