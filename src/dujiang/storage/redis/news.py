@@ -26,6 +26,7 @@ class News:
     def __init__(self, new_connection: NewConnection) -> None:
         self._new_connection = new_connection
         self._listeners: dict[str, list[Callable[[bytes], None]]] = {}
+        self.is_listening = False
 
     def subscribe(self, channel: str, on_message: Callable[[bytes], None]) -> None:
         self._listeners.setdefault(channel, []).append(on_message)
@@ -50,8 +51,10 @@ class News:
                     await connection.connect()
                     await connection.send_command("PSUBSCRIBE", f"{NEWS}*")
                     await connection.read_response()
+                self.is_listening = True
                 await self._receive(connection)
             except (RedisError, OSError, TimeoutError):
+                self.is_listening = False
                 await asyncio.sleep(PROBE_S)
             finally:
                 await connection.disconnect(nowait=True)

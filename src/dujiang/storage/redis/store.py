@@ -229,7 +229,8 @@ class RedisStore:
     # ---- the server comes and goes ------------------------------------------------------------------------------
 
     def state(self) -> str:
-        return self._link.state()
+        state = self._link.state()
+        return "degraded: no news" if state == "ok" and not self._news.is_listening else state
 
     async def close(self) -> None:
         with suppress(TimeoutError, StoreAway):
