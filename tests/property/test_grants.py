@@ -40,6 +40,9 @@ Reach = tuple[Things, Things]
 NOTHING: Reach = (frozenset(), frozenset())
 
 PERMISSIONS = ["chat:call", "schedule:call", "keys:write", "records:read", "config:write"]
+CALLING = {"chat:call", "schedule:call"}
+"""Of these alone it matters with which models, scenes and numbers they are held."""
+
 MODELS = ["lab-1", "lab-2", "other"]
 SCENES = ["open", "staff"]
 NUMBERS = [10, 1000, 10**9]
@@ -143,6 +146,9 @@ class Writers(RuleBasedStateMachine):
         for permission in PERMISSIONS:
             rights = table.rights(caller, None, permission)
             if permission not in rights.permissions:
+                continue
+            if permission not in CALLING:
+                yield (permission,)
                 continue
             if permission == "chat:call" and rights.allows_scene("staff"):
                 yield from [(permission, "reserved")] if all("staff" in held for held in rights.roles) else []
