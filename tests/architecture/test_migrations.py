@@ -15,7 +15,10 @@ from sqlalchemy import inspect, text
 import dujiang
 from dujiang import migrations
 from dujiang.core.errors import Misconfigured
-from dujiang.identity.keys import create_key, list_keys
+from dujiang.identity.key_ring import load_keys
+from dujiang.identity.keys import create_key, hash_secret, list_keys
+from dujiang.identity.settings import LimitSettings
+from dujiang.storage.audit import Audit
 from dujiang.storage.database import EXPECTED_SCHEMA, connect, metadata
 
 PACKAGE = Path(dujiang.__file__).parent
@@ -136,6 +139,32 @@ def test_a_revision_that_fails_half_way_changes_nothing_and_can_be_run_again(dat
     assert database.schema_version() == EXPECTED_SCHEMA
     _migrate_further(database, tmp_path, after="pass")
     assert list_keys(database) == before
+
+
+def test_keys_and_audit_of_before_the_fourth_revision_are_all_there(database):
+    config = _config()
+    with database.write() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0003")
+        connection.execute(
+            text(
+                "INSERT INTO keys (id, prefix, secret_hash, app, roles, name, origin, act_as_user, created_at) "
+                "VALUES ('k1', 'abcdefgh', :digest, 'shop', '[\"user\"]', 'till', 'created', true, :at)"
+            ),
+            {"digest": hash_secret(b"the secret"), "at": "2026-01-01 00:00:00+00:00"},
+        )
+        connection.execute(
+            text("INSERT INTO config_audit VALUES ('a1', :at, 'k1', 'put', 'applied', 'revision 1')"),
+            {"at": "2026-01-01 00:00:00+00:00"},
+        )
+    migrations.upgrade(database)
+    (key,) = list_keys(database)
+    assert (key.id, key.models, key.scenes, key.limits, key.budget) == ("k1", ("*",), ("*",), LimitSettings(), None)
+    assert load_keys(database).find(b"the secret").key_id == "k1"
+    (row,) = Audit(database).list(None, 10)
+    assert (row.id, row.subject, row.detail, row.before) == ("a1", "config", "revision 1", None)
+    create_key(database, app="shop", roles=["user"])
+    assert len(load_keys(database)) == 2
 
 
 def _config():

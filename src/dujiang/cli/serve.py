@@ -72,7 +72,7 @@ OpenMetrics = Annotated[
     bool, typer.Option("--open-metrics", envvar="DUJIANG_OPEN_METRICS", help="Serve /metrics without a key.")
 ]
 TrustedProxies = Annotated[
-    str,
+    str | None,
     typer.Option(
         envvar="DUJIANG_TRUSTED_PROXIES",
         help="Addresses and networks, divided by commas, of the proxies before this server: X-Forwarded-For counts "
@@ -102,7 +102,7 @@ def serve(
     drain_s: DrainSeconds = 30.0,
     body_limit_bytes: BodyLimit = 16 * 1024 * 1024,
     open_metrics: OpenMetrics = False,
-    trusted_proxies: TrustedProxies = "",
+    trusted_proxies: TrustedProxies = None,
     log_format: LogForm = "text",
 ) -> None:
     """Serve the API until SIGTERM or Ctrl-C.
@@ -126,7 +126,7 @@ def serve(
             body_limit_bytes=body_limit_bytes,
             has_open_metrics=open_metrics,
             log_format=log_format,
-            trusted_proxies=_networks(trusted_proxies),
+            trusted_proxies=_networks(trusted_proxies or ""),
         )
         supervise(settings, _given(config, apply), _announce)
     except InvalidDocument as invalid:

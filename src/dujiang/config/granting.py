@@ -7,6 +7,7 @@ from msgspec import structs
 from dujiang.config.author import Author
 from dujiang.config.checked import Checked
 from dujiang.config.policy import policy_of
+from dujiang.config.settings import Document
 from dujiang.core.call import Caller
 from dujiang.core.errors import Forbidden
 from dujiang.core.names import Names
@@ -30,8 +31,8 @@ def require_no_grant(author: Author, before: Checked, after: Checked) -> None:
     held = _held(author.caller, before)
     for problem in (
         *_of_roles(held, old.roles, new.roles),
-        *_of_apps(held, author.caller.budget, old.apps, new.apps),
-        *_of_rates(author.caller, old.limits.default, new.limits.default, "limits.default"),
+        *_of_apps(held, author.caller.budget, old, new),
+        *_of_rates(held, old.limits.default, new.limits.default, "limits.default"),
     ):
         raise Forbidden(f"`{problem.path}` {problem.message}.", reason="grant", param=problem.path)
 
@@ -86,31 +87,39 @@ def _of_loss(held: Power | None, role: RoleSettings, permission: str) -> Iterato
         )
 
 
-def _of_apps(
-    held: Powers, budget: Budget | None, before: Mapping[str, AppSettings], after: Mapping[str, AppSettings]
-) -> Iterator[Problem]:
+def _of_apps(held: Powers, budget: Budget | None, before: Document, after: Document) -> Iterator[Problem]:
     """An app that is not declared narrows nothing; whoever declares one must hold what it lets through."""
-    nothing = AppSettings(models=(), scenes=())
-    everything = AppSettings()
-    for name in dict.fromkeys((*after, *before)):
-        old, new = before.get(name), after.get(name)
+    nothing, everything = AppSettings(models=(), scenes=()), AppSettings()
+    for name in dict.fromkeys((*after.apps, *before.apps)):
+        old, new = before.apps.get(name), after.apps.get(name)
         if old is new:
             continue
-        known, wanted = _app_power(old or nothing), _app_power(new or everything)
-        found = [
-            problem for permission in CALLING for problem in widening(held.get(permission), known, wanted, permission)
-        ]
-        money = (new or everything).budget
-        if old is not None and not is_within_budget(old.budget, money) and not is_within_budget(budget, money):
-            found.append(Problem("budget", "would be more than that of your own key"))
-        yield from (problem.under(at("apps", name)) for problem in found)
+        path, known, wanted = at("apps", name), old or nothing, new or everything
+        for permission in CALLING:
+            found = widening(held.get(permission), _app_power(known), _app_power(wanted), permission)
+            yield from (problem.under(path) for problem in found)
+        yield from _of_rates(held, _counter(old or everything, before), _counter(wanted, after), f"{path}.limits")
+        is_more = not is_within_budget(known.budget, wanted.budget)
+        if old is not None and is_more and not is_within_budget(budget, wanted.budget):
+            yield Problem(f"{path}.budget", "would be more than that of your own key")
 
 
-def _of_rates(author: Caller, before: LimitSettings, after: LimitSettings, path: str) -> Iterator[Problem]:
+def _counter(app: AppSettings, document: Document) -> LimitSettings:
+    """The limits of an app's keys that have none of their own."""
+    default = document.limits.default
+    own = {name: getattr(app.limits, name) for name in RATES}
+    return LimitSettings(**{name: getattr(default, name) if limit is None else limit for name, limit in own.items()})
+
+
+def _of_rates(held: Powers, before: LimitSettings, after: LimitSettings, path: str) -> Iterator[Problem]:
     for name in RATES:
-        own, now = getattr(author.limits, name), getattr(after, name)
-        if is_wider(now, getattr(before, name)) and is_wider(now, own):
-            yield Problem(f"{path}.{name}", f"must be at most {own}, as that of your own key is")
+        now = getattr(after, name)
+        if not is_wider(now, getattr(before, name)):
+            continue
+        for permission in CALLING:
+            power = held.get(permission)
+            if power is None or is_wider(now, getattr(power.rates, name)):
+                yield Problem(f"{path}.{name}", f"would let more through for `{permission}` than you hold")
 
 
 def _role_power(role: RoleSettings) -> Power:
