@@ -14,10 +14,13 @@ from dujiang.core.collector import uncollected
 from dujiang.core.errors import LimitExceeded
 from dujiang.identity.authenticate import authenticate
 from dujiang.identity.key_ring import KeyRing
+from dujiang.identity.ledger import Ledger
+from dujiang.identity.standings import Standings
 from dujiang.records.journal import Journal
 from dujiang.records.service import Records
 from dujiang.snapshot import Snapshot
 from dujiang.storage.database import answering
+from dujiang.storage.store import Store
 from dujiang.telemetry.metrics import ConfigCounts, JournalCounts, Metrics
 
 BODY_LIMIT_BYTES = 16 * 1024 * 1024
@@ -38,6 +41,8 @@ class Runtime:
         *,
         journal: Journal,
         records: Records,
+        ledger: Ledger,
+        store: Store,
         has_open_metrics: bool = False,
         body_limit_bytes: int = BODY_LIMIT_BYTES,
     ) -> None:
@@ -53,6 +58,9 @@ class Runtime:
         self.started_at_s = int(time())
         self.journal = journal
         self.records = records
+        self.ledger = ledger
+        self.store = store
+        self.standings = Standings(ledger, store)
         self.calls = OpenCalls()
         self.is_draining = False
         self.database_state = "ok"
@@ -66,6 +74,10 @@ class Runtime:
     def replace_keys(self, keys: KeyRing) -> None:
         """From now on these keys are the valid ones."""
         self._keys = keys
+
+    def callers(self) -> dict[str, Caller]:
+        """Who holds the valid keys, by the keys' ids."""
+        return self._keys.callers
 
     def rights(self, caller: Caller) -> Rights:
         return self.snapshot.rights.rights(caller, None)

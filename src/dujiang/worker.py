@@ -24,6 +24,7 @@ from dujiang.config.follow import follow_config
 from dujiang.config.opening import compile_nothing, open_configuration
 from dujiang.core.errors import ShuttingDown
 from dujiang.identity.accounts import Accounts
+from dujiang.identity.corrections import follow_corrections
 from dujiang.identity.follow import follow_keys
 from dujiang.identity.foresight import Foresight
 from dujiang.identity.key_ring import load_keys
@@ -80,6 +81,7 @@ def open_runtime(orders: Orders, database: Database) -> Runtime:
     settings = open_configuration(database, secrets, compile_nothing).load().checked.document.records
     journal = _open_journal(data_dir, settings)
     store = MemoryStore()
+    ledger = Ledger(database)
     compiler = Compiler(
         expand=expand_here,
         reveal=secrets.reveal,
@@ -87,7 +89,7 @@ def open_runtime(orders: Orders, database: Database) -> Runtime:
         metrics=metrics,
         journal=journal,
         store=store,
-        accounts=Accounts(store, Ledger(database), Foresight()),
+        accounts=Accounts(store, ledger, Foresight()),
     )
     configuration = open_configuration(database, secrets, compiler)
     configuration.load()
@@ -98,6 +100,8 @@ def open_runtime(orders: Orders, database: Database) -> Runtime:
         metrics,
         journal=journal,
         records=open_records(orders.database_url, data_dir),
+        ledger=ledger,
+        store=store,
         has_open_metrics=orders.has_open_metrics,
         body_limit_bytes=orders.body_limit_bytes,
     )
@@ -139,6 +143,7 @@ async def serve(runtime: Runtime, database: Database, orders: Orders) -> None:
     followers = (
         asyncio.create_task(follow_keys(database, runtime.replace_keys), name="follow keys"),
         asyncio.create_task(follow_config(runtime.follow_config), name="follow the configuration"),
+        asyncio.create_task(follow_corrections(runtime.ledger, runtime.store), name="follow corrections of budgets"),
         asyncio.create_task(follow_state(database, runtime.replace_database_state), name="follow the database"),
     )
     await stopping.wait()

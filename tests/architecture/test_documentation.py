@@ -149,7 +149,15 @@ def routes(tmp_path: Path) -> Iterator[set[str]]:
         )
         configuration = open_configuration(database, secrets, compiler)
         configuration.load()
-        runtime = Runtime(configuration, KeyRing({}), metrics, journal=journal, records=records)
+        runtime = Runtime(
+            configuration,
+            KeyRing({}),
+            metrics,
+            journal=journal,
+            records=records,
+            ledger=Ledger(database),
+            store=store,
+        )
         found = [str(context.path) for context in iter_route_contexts(create_management(runtime).routes)]
         yield {path.replace(":path}", "}") for path in [*Application(runtime)._endpoints, *found]}
         runtime.close()

@@ -5,6 +5,7 @@ from fastapi import FastAPI
 from dujiang import __version__
 from dujiang.api import (
     apps,
+    budgets,
     catalogue,
     config,
     docs,
@@ -32,7 +33,21 @@ def create_management(runtime: Runtime) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.runtime = runtime
-    for module in (health, models, metrics, in_flight, records, config, apps, roles, scenes, catalogue, docs, unbuilt):
+    for module in (
+        health,
+        models,
+        metrics,
+        in_flight,
+        records,
+        config,
+        apps,
+        roles,
+        scenes,
+        budgets,
+        catalogue,
+        docs,
+        unbuilt,
+    ):
         app.include_router(module.router)
     install_error_handlers(app)
     docs.install_schema(app)

@@ -9,7 +9,6 @@ UNBUILT: dict[str, str] = {
     "/api/v1/schedule": "The schedule planner",
     "/api/v1/keys": "Keys over HTTP",
     "/api/v1/users": "Users",
-    "/api/v1/budgets": "Budgets",
     "/api/v1/me": "The caller's own page",
     "/api/v1/routing": "Routing",
     "/api/v1/feedback": "Feedback",

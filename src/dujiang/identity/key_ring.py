@@ -26,6 +26,11 @@ class KeyRing:
         self._entries = dict(entries)
         self._now_s = now_s
 
+    @property
+    def callers(self) -> dict[str, Caller]:
+        """Who holds the keys, by id."""
+        return {caller.key_id: caller for caller, _ in self._entries.values()}
+
     def __len__(self) -> int:
         return len(self._entries)
 
