@@ -10,25 +10,28 @@ import socket
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Callable, Generator, Mapping
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
+from dujiang.config.alerts import Receivers
 from dujiang.config.effect import not_in_effect
 from dujiang.config.opening import Given, begin, compile_nothing, open_configuration
 from dujiang.config.settings import Document
 from dujiang.core.errors import AppError, Misconfigured
 from dujiang.identity.admin_key import ensure_admin
+from dujiang.identity.crossings import charging
 from dujiang.identity.ledger import Ledger
 from dujiang.migrations import prepare
 from dujiang.orders import Orders
 from dujiang.providers.embedded.cache import cache_dir, explain_missing, locate
 from dujiang.providers.embedded.process import EmbeddedModel, free_port
 from dujiang.providers.local import Embedded
+from dujiang.providers.webhook import post
 from dujiang.records.charging_sink import ChargingSink
 from dujiang.records.drain import Drain
 from dujiang.records.leftovers import forget_leftovers
@@ -37,9 +40,10 @@ from dujiang.records.places import JOURNAL
 from dujiang.records.retention import drop_before, drop_content_before, first_kept
 from dujiang.records.settings import RecordSettings
 from dujiang.records.stores import Store, open_store
-from dujiang.storage.database import connect
+from dujiang.storage.database import Database, connect
 from dujiang.storage.secret_key import make_key_file, open_keychain
 from dujiang.storage.secrets import SecretStore
+from dujiang.telemetry.alerts import Alerts, Receiver
 from dujiang.telemetry.logging import LogFormat
 
 _RESTART_MIN_S, _RESTART_MAX_S = 0.2, 10.0
@@ -116,8 +120,10 @@ async def _serve(
         store = open_store(settings.database_url, settings.data_dir)
         stack.callback(store.close)
         await asyncio.to_thread(store.upgrade, stopping.is_set)
-        ledger = Ledger(stack.enter_context(connect(settings.database_url)))
-        drain = Drain(settings.data_dir / JOURNAL, ChargingSink(ledger.charge, MaskingSink(store)))
+        database = stack.enter_context(connect(settings.database_url))
+        ledger = Ledger(database)
+        alerts = await stack.enter_async_context(_alerting(settings, database))
+        drain = Drain(settings.data_dir / JOURNAL, ChargingSink(charging(ledger, alerts.send), MaskingSink(store)))
         drain.start()
         stack.callback(_finish, drain)
         forgetting = asyncio.create_task(_forget(store, ledger, settings, document.records), name="forget old records")
@@ -226,6 +232,20 @@ async def _start_embedded(document: Document, stack: AsyncExitStack) -> tuple[di
         stack.push_async_callback(child.stop)
         found[name] = embedded
     return found, tuple(missing)
+
+
+@asynccontextmanager
+async def _alerting(settings: ServeSettings, database: Database) -> AsyncGenerator[Alerts]:
+    """Alerts on their way to whom the newest revision names."""
+    secrets = SecretStore(database, open_keychain(settings.data_dir, settings.environ))
+    receivers = Receivers(database, secrets.reveal, settings.environ)
+
+    async def find() -> Receiver | None:
+        return await asyncio.to_thread(receivers.newest)
+
+    alerts = Alerts(find, post)
+    async with alerts.delivering():
+        yield alerts
 
 
 def _finish(drain: Drain) -> None:
