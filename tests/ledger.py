@@ -150,6 +150,40 @@ def _of_costs(rows: Sequence[Row], costs: dict[str, float]) -> Iterator[str]:
             yield f"records cost {recorded[currency]} µ{currency}, the sums say {summed.get(currency, 0)}"
 
 
+def budget_violations(rows: Iterable[Row], budget: Row) -> list[str]:
+    """Hold what a budget's subjects spent against what their calls cost, corrections apart.
+
+    `rows` are those of `records/export` that began in the budget's running window, `budget` what `GET /budgets/{id}`
+    tells, in the currency of the rows' costs.
+    """
+    cost: Counter[str] = Counter()
+    for row in rows:
+        if row["cost"] is not None and row["cost"]["currency"] == budget["currency"]:
+            for subject in _subjects_of(row):
+                cost[subject] += round(row["cost"]["amount"] * 1e6)
+    corrected: Counter[str] = Counter()
+    for each in budget["corrections"]:
+        corrected[each["subject"]] += round(each["amount"] * 1e6)
+    spent = {each["subject"]: round(each["spent"] * 1e6) for each in budget["accounts"]}
+    stem = budget["subject"].removesuffix("*")
+    is_pattern = stem != budget["subject"]
+    concerned = {each for each in cost if each == stem or (is_pattern and each.startswith(stem))} | spent.keys()
+    return [
+        f"{subject}: the calls cost {cost[subject]} µ{budget['currency']}, "
+        f"the ledger says {spent.get(subject, 0) - corrected[subject]} and corrections {corrected[subject]}"
+        for subject in sorted(concerned)
+        if spent.get(subject, 0) - corrected[subject] != cost[subject]
+    ]
+
+
+def _subjects_of(row: Row) -> Iterator[str]:
+    """Roles apart, which a record does not tell."""
+    yield f"app:{row['app']}"
+    yield f"key:{row['key_id']}"
+    if row["user_id"] is not None:
+        yield f"user:{row['app']}/{row['user_id']}"
+
+
 # ---- where the inputs come from --------------------------------------------------------------------------------------
 
 

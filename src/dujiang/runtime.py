@@ -20,6 +20,8 @@ from dujiang.identity.authenticate import authenticate
 from dujiang.identity.follow import renewed
 from dujiang.identity.key_ring import KeyRing
 from dujiang.identity.keys import Writer
+from dujiang.identity.ledger import Ledger
+from dujiang.identity.standings import Standings
 from dujiang.identity.users import Users
 from dujiang.records.journal import Journal
 from dujiang.records.service import Records
@@ -85,6 +87,8 @@ class Runtime:
         self.siblings = siblings or Siblings()
         self.journal = journal
         self.records = records
+        self.ledger = Ledger(backends.database)
+        self.standings = Standings(self.ledger, self.store)
         self.calls = OpenCalls()
         self.is_draining = False
         self.database_state = "ok"
@@ -122,6 +126,10 @@ class Runtime:
             self.replace_keys(await renewed(self.database, self._keys, self.users))
         self.store.publish(KEYS, b"")
         return done
+
+    def callers(self) -> dict[str, Caller]:
+        """Who holds the valid keys, by the keys' ids."""
+        return self._keys.callers
 
     def rights(self, caller: Caller) -> Rights:
         return self.snapshot.rights.rights(caller, None)

@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from dujiang.chat.dispatch import dispatch
 from dujiang.chat.pipeline import compose, parse
+from dujiang.config.budgets import compile_budgets
 from dujiang.config.effect import Unheeded, unheeded
 from dujiang.config.settings import DeclaredModel, DeclaredTarget, Document
 from dujiang.core.chat import Usage
@@ -31,7 +32,7 @@ from dujiang.records.journal import Journal
 from dujiang.records.price_book import PriceBook, declared_price, open_book
 from dujiang.records.price_catalogue import bundled_catalogue
 from dujiang.records.pricing import Price as ListedPrice
-from dujiang.records.pricing import cost_micros, rates_to
+from dujiang.records.pricing import cost_micros
 from dujiang.records.stage import record
 from dujiang.resilience.settings import TimeoutSettings, overridden
 from dujiang.routing.catalog import Catalog, Load, Model, Target
@@ -110,7 +111,7 @@ class Compiler:
             route(catalog),
             check_output(scenes),
         )
-        budgets = _budgets(document, self._users)
+        budgets = compile_budgets(document, self._users)
         handler = compose(stages, dispatch(models, budgets, self._accounts))
         total_s = max((model.total_s for model in models.values()), default=300.0)
         return Snapshot(
@@ -198,18 +199,6 @@ def _schema_models(document: Document) -> frozenset[str]:
     """The names of models that write by a JSON schema when they are asked to."""
     able = {name for name, model in document.models.items() if model.abilities.json_schema}
     return frozenset(able | {alias for alias, name in document.aliases.items() if name in able})
-
-
-def _budgets(document: Document, users: Users) -> Budgets:
-    money = document.money
-    return Budgets(
-        document.budgets,
-        document.apps,
-        rates_to(money.currency, money.rates),
-        document.schedule.timezone,
-        users,
-        takes_unpriced=money.unknown_price == "allow",
-    )
 
 
 def _content_policies(apps: Mapping[str, AppSettings]) -> dict[str, ContentPolicy]:

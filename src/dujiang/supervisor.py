@@ -7,19 +7,21 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import Callable, Generator, Mapping
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 from msgspec import Struct
 
+from dujiang.config.alerts import Receivers
 from dujiang.config.effect import not_in_effect
 from dujiang.config.opening import Given, begin, compile_nothing, open_configuration
 from dujiang.config.settings import Document
 from dujiang.core.errors import AppError, Misconfigured
 from dujiang.identity.admin_key import ensure_admin
+from dujiang.identity.crossings import charging
 from dujiang.identity.ledger import Ledger
 from dujiang.identity.users import note_seen
 from dujiang.migrations import prepare
@@ -27,6 +29,7 @@ from dujiang.orders import Orders
 from dujiang.providers.embedded.cache import cache_dir, explain_missing, locate
 from dujiang.providers.embedded.process import EmbeddedModel, free_port
 from dujiang.providers.local import Embedded
+from dujiang.providers.webhook import post
 from dujiang.records.charging_sink import ChargingSink
 from dujiang.records.drain import Drain
 from dujiang.records.leftovers import forget_leftovers
@@ -37,9 +40,10 @@ from dujiang.records.seen_sink import SeenSink
 from dujiang.records.settings import RecordSettings
 from dujiang.records.stores import Store, open_store
 from dujiang.server.address import Address, bound
-from dujiang.storage.database import connect
+from dujiang.storage.database import Database, connect
 from dujiang.storage.secret_key import make_key_file, open_keychain
 from dujiang.storage.secrets import SecretStore
+from dujiang.telemetry.alerts import Alerts, Receiver
 from dujiang.telemetry.logging import LogFormat
 from dujiang.workers import working
 
@@ -136,8 +140,9 @@ async def _serve(
         await asyncio.to_thread(store.upgrade, stopping.is_set)
         database = stack.enter_context(connect(settings.database_url))
         ledger = Ledger(database)
-        sink = ChargingSink(ledger.charge, SeenSink(MaskingSink(store), partial(note_seen, database)))
-        drain = Drain(settings.data_dir / JOURNAL, sink)
+        alerts = await stack.enter_async_context(_alerting(settings, database))
+        seeing = SeenSink(MaskingSink(store), partial(note_seen, database))
+        drain = Drain(settings.data_dir / JOURNAL, ChargingSink(charging(ledger, alerts.send), seeing))
         drain.start()
         stack.callback(_finish, drain)
         forgetting = asyncio.create_task(_forget(store, ledger, settings, document.records), name="forget old records")
@@ -186,6 +191,20 @@ async def _start_embedded(document: Document, stack: AsyncExitStack) -> tuple[di
         stack.push_async_callback(child.stop)
         found[name] = embedded
     return found, tuple(missing)
+
+
+@asynccontextmanager
+async def _alerting(settings: ServeSettings, database: Database) -> AsyncGenerator[Alerts]:
+    """Alerts on their way to whom the newest revision names."""
+    secrets = SecretStore(database, open_keychain(settings.data_dir, settings.environ))
+    receivers = Receivers(database, secrets.reveal, settings.environ)
+
+    async def find() -> Receiver | None:
+        return await asyncio.to_thread(receivers.newest)
+
+    alerts = Alerts(find, post)
+    async with alerts.delivering():
+        yield alerts
 
 
 def _finish(drain: Drain) -> None:

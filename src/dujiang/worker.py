@@ -26,6 +26,7 @@ from dujiang.config.opening import compile_nothing, open_configuration
 from dujiang.core.addresses import read_network
 from dujiang.core.errors import ShuttingDown
 from dujiang.identity.accounts import Accounts
+from dujiang.identity.corrections import follow_corrections
 from dujiang.identity.follow import follow_keys
 from dujiang.identity.foresight import Foresight
 from dujiang.identity.key_ring import load_keys
@@ -169,6 +170,7 @@ def _follow(runtime: Runtime, database: Database) -> tuple[asyncio.Task[None], .
     return (
         asyncio.create_task(keys, name="follow keys"),
         asyncio.create_task(follow_config(runtime.follow_config, of_config), name="follow the configuration"),
+        asyncio.create_task(follow_corrections(runtime.ledger, runtime.store), name="follow corrections of budgets"),
         asyncio.create_task(follow_state(database, runtime.replace_database_state), name="follow the database"),
     )
 

@@ -249,7 +249,7 @@ def test_no_key(gateway: Gateway, path: str, authorization: str | None) -> None:
         assert answer.json["error"]["type"] == "unauthenticated"
 
 
-@pytest.mark.parametrize("path", ["/api/v1/schedule/plan", "/api/v1/cache", "/api/v1/budgets", "/v1/embeddings"])
+@pytest.mark.parametrize("path", ["/api/v1/schedule/plan", "/api/v1/cache", "/v1/embeddings"])
 def test_what_is_not_built_says_so(gateway: Gateway, path: str) -> None:
     answer = gateway.ask(path, {} if "plan" in path or "embeddings" in path else None)
     assert answer.status == 501

@@ -146,7 +146,7 @@ def test_other_roles(example: Example, role: str, status: int) -> None:
 
 def test_what_is_not_in_effect_is_said_at_the_start_and_in_health(example: Example) -> None:
     health = example.gateway.ask("/api/v1/health").json
-    assert {"routes", "cache", "budgets", "schedule"} <= set(health["not_in_effect"])
+    assert {"routes", "cache", "schedule"} <= set(health["not_in_effect"])
     [line] = [line for line in example.gateway.output if "not in effect" in line]
     assert all(path in line for path in health["not_in_effect"])
     assert any("models pull" in line for line in example.gateway.output)

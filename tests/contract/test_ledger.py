@@ -1,5 +1,6 @@
 """The ledger, on every database: each record's charges once, whatever comes again."""
 
+import time
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -7,9 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dujiang.core.errors import Unprocessable
+from dujiang.core.ids import first_id
 from dujiang.core.money import Charge
 from dujiang.identity.accounts import Spent
-from dujiang.identity.ledger import CLAIM_DAYS, KEPT_DAYS, Ledger
+from dujiang.identity.ledger import CLAIM_DAYS, KEPT_DAYS, MAX_MICROS, Ledger
 from dujiang.migrations import prepare
 from dujiang.storage.database import connect
 
@@ -116,3 +119,38 @@ def test_batches_that_come_again_in_any_order_are_charged_once(ledger, data):
         ledger.charge(sent[:size])
         sent = sent[size:]
     assert {entry.subject: entry.spent_micros for entry in ledger.entries([(budget, 0)])} == expected
+
+
+def test_what_all_subjects_spent_is_summed_by_budget_and_window(ledger):
+    one, two = ids(2)
+    ledger.charge([(one, [charge(5), charge(7, subject="key:k"), charge(2, window=60)])])
+    ledger.charge([(two, [charge(6), charge(1, budget="c")])])
+    assert ledger.sums([("b", 0), ("b", 60), ("c", 0), ("d", 0)]) == {
+        ("b", 0): (18, 2),
+        ("b", 60): (2, 1),
+        ("c", 0): (1, 1),
+    }
+    assert ledger.sums([]) == {}
+    assert [entry.subject for entry in ledger.entries([("b", 0)], 1)] == ["app:shop"]
+
+
+def test_many_windows_are_summed_at_once(ledger):
+    [one] = ids(1)
+    ledger.charge([(one, [charge(n, window=n) for n in range(1, 1200)])])
+    sums = ledger.sums(("b", n) for n in range(1200))
+    assert sums == {("b", n): (n, 1) for n in range(1, 1200)}
+
+
+def test_nobody_is_corrected_beyond_all_money(ledger):
+    ledger.correct(("b", 0, "app:shop"), "CNY", MAX_MICROS, reason="x", author="k")
+    with pytest.raises(Unprocessable):
+        ledger.correct(("b", 0, "app:shop"), "CNY", 1, reason="x", author="k")
+    assert ledger.spent("b", "app:shop", 0).micros == MAX_MICROS
+    assert len(ledger.corrections("b", 0)) == 1
+
+
+def test_corrections_are_found_by_when_they_were_made(ledger):
+    before = int(time.time() * 1000)
+    made = ledger.correct(("b", 0, "app:shop"), "CNY", 1, reason="x", author="k")
+    assert ledger.corrections_since(first_id(before)) == [made]
+    assert ledger.corrections_since(first_id(before + 3_600_000)) == []

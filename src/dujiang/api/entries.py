@@ -40,7 +40,11 @@ async def read_body(request: Request, model: type[M]) -> M:
     Routes call it themselves, so that nobody's body is read before their key is known.
     Raises `InvalidDocument`, and `RequestValidationError` as where the framework reads a body.
     """
-    body = await body_of(request)
+    return validated(await body_of(request), model)
+
+
+def validated(body: Part, model: type[M]) -> M:
+    """A body as a model. Raises `RequestValidationError`."""
     try:
         return model.model_validate(body)
     except ValidationError as invalid:

@@ -5,6 +5,7 @@ from fastapi import FastAPI
 from dujiang import __version__
 from dujiang.api import (
     apps,
+    budgets,
     catalogue,
     config,
     docs,
@@ -49,6 +50,7 @@ def create_management(runtime: Runtime) -> FastAPI:
         keys,
         users,
         me,
+        budgets,
         docs,
         unbuilt,
     ):

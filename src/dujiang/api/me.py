@@ -1,11 +1,12 @@
 """The caller's own page."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Security
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel
 
+from dujiang.api.budget_items import OwnBudget, budgets_of
 from dujiang.api.deps import Serving, get_caller
 from dujiang.api.keys import LimitsItem
 from dujiang.core.call import Caller
@@ -31,11 +32,11 @@ class Me(BaseModel):
     models: list[str]
     scenes: list[str]
     limits: LimitsItem
-    budgets: list[dict[str, Any]]
+    budgets: list[OwnBudget]
 
 
 @router.get("")
-def get_me(runtime: Serving, caller: Asking, _: Annotated[object, Security(_scheme)] = None) -> Me:
+async def get_me(runtime: Serving, caller: Asking, _: Annotated[object, Security(_scheme)] = None) -> Me:
     """Who this key is, and what it may do. Every key may ask."""
     rights = runtime.rights(caller)
     own = caller.limits
@@ -47,5 +48,5 @@ def get_me(runtime: Serving, caller: Asking, _: Annotated[object, Security(_sche
         models=patterns_of(intersection(rights.models)),
         scenes=patterns_of(intersection(rights.scenes)),
         limits=LimitsItem(rpm=own.rpm, tpm=own.tpm, concurrency=own.concurrency, max_tokens=rights.max_tokens),
-        budgets=[],
+        budgets=await budgets_of(runtime, caller),
     )

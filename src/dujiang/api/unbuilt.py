@@ -7,7 +7,6 @@ from dujiang.core.errors import NotBuilt
 
 UNBUILT: dict[str, str] = {
     "/api/v1/schedule": "The schedule planner",
-    "/api/v1/budgets": "Budgets",
     "/api/v1/routing": "Routing",
     "/api/v1/feedback": "Feedback",
     "/api/v1/cache": "The cache",

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from dujiang import __version__
-from dujiang.cli import apps, config, keys, models, records, roles, secrets, users
+from dujiang.cli import apps, budgets, config, keys, models, records, roles, secrets, users
 from dujiang.cli.check import check
 from dujiang.cli.emulator import emulator
 from dujiang.cli.migrate import migrate
@@ -21,6 +21,7 @@ app = typer.Typer(
 for command in (serve, check, migrate, emulator):
     app.command()(command)
 app.add_typer(apps.app)
+app.add_typer(budgets.app)
 app.add_typer(config.app)
 app.add_typer(keys.app)
 app.add_typer(models.app)

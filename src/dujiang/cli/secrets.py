@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dujiang.cli.database import DEFAULT_DATA_DIR, DatabaseUrl, DataDir, opened
+from dujiang.config.stored import ALERTS
 from dujiang.core.binding import Binding
 from dujiang.core.errors import InvalidRequest
 from dujiang.core.secret import Secret
@@ -24,7 +25,7 @@ from dujiang.storage.secret_key import make_key_file, open_keychain
 from dujiang.storage.secrets import MAX_VALUE_CHARACTERS, SecretStore
 
 _AUTHOR = "shell"
-_KINDS = KINDS - {"local"}
+_KINDS = KINDS - {"local"} | {ALERTS}
 _WIDTH = 1_000  # wider than any row: the terminal may wrap a line, but a name is never cut
 
 app = typer.Typer(
@@ -34,8 +35,10 @@ app = typer.Typer(
 )
 
 SecretName = Annotated[str, typer.Argument(metavar="NAME", help="The name in `secret:NAME`.")]
-Kind = Annotated[str, typer.Option(help="The kind of the provider that it is for.", show_default=False)]
-BaseUrl = Annotated[str, typer.Option(help="The provider's `base_url`, if it has one.", show_default=False)]
+Kind = Annotated[str, typer.Option(help="The kind of the provider that it is for, or `alerts`.", show_default=False)]
+BaseUrl = Annotated[
+    str, typer.Option(help="The provider's `base_url`, if it has one; the alerts' `url`.", show_default=False)
+]
 
 
 @app.command("set")

@@ -44,8 +44,6 @@ def _elsewhere(document: Document) -> Iterator[str]:
     if document.resilience.balancing.strategy not in _STRATEGIES:
         yield "resilience.balancing.strategy"
     yield from _in_budgets(document)
-    if document.alerts.url:
-        yield "alerts"
     if document.cors.allow_origins:
         yield "cors"
 

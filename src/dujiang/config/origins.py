@@ -85,6 +85,9 @@ def require_privileges(author: Author, before: Checked, after: Checked) -> None:
             raise _reserved(f"{path}.allow_private_network")
         if (provider.model_file or "").startswith("/") and (known is None or known.model_file != provider.model_file):
             raise _reserved(f"{path}.model_file")
+    alerts, known_alerts = after.document.alerts, before.document.alerts
+    if alerts.allow_private_network and not (known_alerts.allow_private_network and known_alerts.url == alerts.url):
+        raise _reserved(f"{ALERTS}.allow_private_network")
 
 
 def _was_private(known: ProviderSettings | None, provider: ProviderSettings) -> bool:

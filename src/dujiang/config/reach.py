@@ -1,13 +1,13 @@
-"""Where the names of a document's providers lead: what is known only by asking, when a document is saved."""
+"""Where the names of a document's providers and alerts lead: what is known only by asking, when a document is saved."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 from dujiang.config.problems import Findings
-from dujiang.config.settings import Sections
+from dujiang.config.settings import AlertSettings, Sections
 from dujiang.core.errors import Misconfigured
 from dujiang.core.problem import Problem, at
-from dujiang.providers.address import check_base_url, is_name
+from dujiang.providers.address import check_base_url, is_name, split_url
 from dujiang.providers.connect import Origin, forbidden_addresses, origin_of, proxy_for
 from dujiang.providers.resolve import Resolver
 
@@ -87,7 +87,19 @@ def _places(sections: Sections, expand: Callable[[str], str]) -> dict[Origin, li
         origin = origin_of(url, allow_private_network=provider.allow_private_network)
         if is_name(origin.host) and not _is_proxied(origin):
             found.setdefault(origin, []).append(f"{at('providers', name)}.base_url")
+    alerts = _alerts_origin(sections.alerts, expand)
+    if alerts is not None and is_name(alerts.host) and not _is_proxied(alerts):
+        found.setdefault(alerts, []).append("alerts.url")
     return found
+
+
+def _alerts_origin(alerts: AlertSettings, expand: Callable[[str], str]) -> Origin | None:
+    try:
+        url = expand(alerts.url)
+        split_url(url)
+    except ValueError:
+        return None
+    return origin_of(url, allow_private_network=alerts.allow_private_network)
 
 
 def _is_proxied(origin: Origin) -> bool:

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from itertools import islice
-from typing import Generic, Protocol
+from typing import Any, Generic, Protocol
 
 from msgspec import ValidationError, structs
 
 from dujiang.config.author import Author, require_sections
+from dujiang.config.budget_grants import require_no_loosening
 from dujiang.config.checked import Checked, Rules, check_tree, suspects, take_tree
 from dujiang.config.entries import NAMED, Key, Tree, join, whole
 from dujiang.config.granting import require_no_grant
@@ -173,21 +174,27 @@ class Configuration(Generic[S]):
         """Change one name of a section in the newest revision, whichever that is. `make` gets what the name holds, None
         for nothing, and gives what it shall hold; it may be asked again where somebody else was faster. As `apply`.
         """
-        for _ in range(_EDIT_TRIES):
-            newest = self.newest()
-            checked = newest.checked
+
+        def edited(checked: Checked) -> tuple[Tree, str]:
             known = checked.full.get(section, {})
             made = make(known.get(name))
             content = {key: part for key, part in known.items() if key != name}
             if made is not None:
                 content = {**known, name: made}
             tree = {**checked.tree, **with_its_like(section, checked.full), section: content}
-            action = "delete" if made is None else "create" if name not in known else "change"
-            try:
-                return self.apply(tree, newest.revision, author, action, f"{section}.{name}")
-            except StaleRevision:
-                continue
-        raise StaleRevision(self.history.head())
+            return tree, "delete" if made is None else "create" if name not in known else "change"
+
+        return self._edited(edited, author, f"{section}.{name}")
+
+    def edit_list(
+        self, section: str, make: Callable[[list[Any]], list[Any]], author: Author, action: str, comment: str
+    ) -> Proposal:
+        """Change a section that is a list, as `edit` does a name."""
+
+        def edited(checked: Checked) -> tuple[Tree, str]:
+            return {**checked.tree, section: make(checked.tree.get(section, []))}, action
+
+        return self._edited(edited, author, comment)
 
     def roll_back(self, revision: int, parent: int | None, author: Author, comment: str = "") -> Proposal:
         """Make an earlier revision the next one; without `parent`, whatever is the newest. Raises `NotFound`, and as
@@ -218,6 +225,7 @@ class Configuration(Generic[S]):
         checked = self._checked(tree, newest)
         require_sections(author, before, checked)
         require_no_grant(author, before, checked)
+        require_no_loosening(author, before, checked)
         require_privileges(author, before, checked)
         if not author.is_operator:
             _refuse(tuple(self._origins.problems(settled or before, checked)))
@@ -247,6 +255,17 @@ class Configuration(Generic[S]):
     def compiled(self, proposal: Proposal) -> S:
         """What calls would be served from. Raises an `AppError` where that cannot be."""
         return self._compile(proposal.checked.document, proposal.parent + 1, self.live.snapshot)
+
+    def _edited(self, edit: Callable[[Checked], tuple[Tree, str]], author: Author, comment: str) -> Proposal:
+        """Apply what `edit` makes of the newest revision; it is asked again where somebody else was faster."""
+        for _ in range(_EDIT_TRIES):
+            newest = self.newest()
+            tree, action = edit(newest.checked)
+            try:
+                return self.apply(tree, newest.revision, author, action, comment)
+            except StaleRevision:
+                continue
+        raise StaleRevision(self.history.head())
 
     def _checked(self, given: Given, newest: State) -> Checked:
         before = newest.checked

@@ -74,10 +74,11 @@ def _no_secret() -> Secret:
 
 
 class AlertSettings(Settings):
-    """Where signed alerts are sent; nowhere while `url` is empty."""
+    """Where alerts are sent, signed with `secret`; nowhere while `url` is empty."""
 
     url: Annotated[str, Meta(max_length=2048)] = ""
     secret: Secret = field(default_factory=_no_secret)
+    allow_private_network: bool = False
 
 
 class CorsSettings(Settings):

@@ -8,7 +8,7 @@ from dujiang.config.scalars import nearest
 from dujiang.config.settings import AlertSettings, Sections
 from dujiang.core.problem import Problem, at
 from dujiang.core.secret import Secret, stored_name
-from dujiang.providers.address import check_base_url, refuse_address, split_url
+from dujiang.providers.address import check_base_url, refuse_address, refuse_host, split_url
 from dujiang.providers.ernie.credentials import WrongCredential, read_credential
 from dujiang.providers.settings import CredentialSettings, ProviderSettings
 
@@ -111,6 +111,9 @@ def _alert_problems(alerts: AlertSettings, environ: Environ) -> Iterator[Problem
     if not url:
         return
     try:
-        split_url(url)
+        host = split_url(url).hostname or ""
+        if "#" in url:
+            raise ValueError("must not hold a fragment")
+        refuse_host(host, may_be_private=alerts.allow_private_network)
     except ValueError as error:
         yield Problem("alerts.url", str(error))

@@ -34,6 +34,8 @@ def warnings_of(suspects: Sections, document: Document, environ: Mapping[str, st
         yield from _of_scenes(suspects, document)
     if "roles" in declared and suspects.roles:
         yield from _of_roles(suspects, document)
+    if "alerts" in declared and suspects.alerts.url and not suspects.alerts.secret:
+        yield Problem("alerts.secret", "is not there: alerts are not signed")
 
 
 def _of_providers(suspects: Sections, document: Document) -> Iterator[Problem]:

@@ -22,3 +22,9 @@ def new_id() -> str:
     ms = time.time_ns() // 1_000_000
     text = "%032x" % (ms << 80 | 7 << 76 | random >> 62 << 64 | 2 << 62 | random & 0x3FFF_FFFF_FFFF_FFFF)
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def first_id(ms: int) -> str:
+    """Below every id made at `ms` (Unix milliseconds) or later, above every earlier one."""
+    text = f"{ms:012x}"
+    return f"{text[:8]}-{text[8:]}-0000-0000-000000000000"

@@ -1,9 +1,10 @@
 """Which budgets a call draws on."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import ROUND_CEILING, Decimal
 from time import time
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
@@ -64,6 +65,23 @@ class Due(Struct, frozen=True):
         return Account(account_key(self.purse.id, self.subject, window.start_s), self.purse.limit_micros)
 
 
+class Listed(Struct, frozen=True):
+    """A budget as people look at it: where it is written, and whose it is; `subject` may be a pattern."""
+
+    source: Literal["document", "app", "key", "user"]
+    subject: str
+    purse: Purse
+
+    @property
+    def id(self) -> str:
+        return self.purse.id
+
+    @property
+    def is_pattern(self) -> bool:
+        """Whether each of several subjects may spend that much."""
+        return self.subject.endswith(("*", "/*"))
+
+
 class Budgets:
     """The budgets of one snapshot.
 
@@ -116,6 +134,21 @@ class Budgets:
         if user.user_id is not None and (self._has_user_budgets or self._users):
             return (*dues, *self._of_user(caller.app, user.user_id))
         return dues
+
+    def listed(self, callers: Iterable[Caller]) -> Iterator[Listed]:
+        """Every budget, those of `callers` too: of the document, of apps, of keys, of users, in this order."""
+        for subject, purses in self._declared.items():
+            yield from (Listed("document", subject, purse) for purse in purses)
+        for name, purse in self._of_apps.items():
+            yield Listed("app", f"app:{name}", purse)
+        for caller in callers:
+            own = self.of_key(caller)
+            if own is not None:
+                yield Listed("key", own.subject, own.purse)
+        for user in self._users:
+            own = self.of_user(user)
+            if own is not None:
+                yield Listed("user", own.subject, own.purse)
 
     def declared(self, subject: str) -> tuple[Purse, ...]:
         """The compiled budgets of a subject or pattern as the document writes it."""
@@ -183,8 +216,8 @@ class Budgets:
 
 
 def budget_id(source: str, subject: str, terms: Budget) -> str:
-    """The same for the same subject, currency and period, whatever the amount: so that what is spent stays spent."""
-    text = f"{source}|{subject}|{terms.currency}|{terms.per}|{terms.timezone or ''}"
+    """The same for the same subject, currency and period, whatever else changes: so that what is spent stays spent."""
+    text = f"{source}|{subject}|{terms.currency}|{terms.per}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

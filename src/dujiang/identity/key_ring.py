@@ -52,6 +52,11 @@ class KeyRing:
         self.held = held or {}
         self.mark = mark
 
+    @property
+    def callers(self) -> dict[str, Caller]:
+        """Who holds the keys, by id."""
+        return {caller.key_id: caller for _, caller, _ in self._entries.values()}
+
     def __len__(self) -> int:
         return len(self._entries)
 

@@ -4,12 +4,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from msgspec import Struct
-from sqlalchemy import ColumnElement, Connection, RowMapping, Table, and_, delete, insert, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, Table, and_, delete, func, insert, select, tuple_, update
 
+from dujiang.core.errors import Unprocessable
 from dujiang.core.ids import new_id
 from dujiang.core.money import Charge
 from dujiang.identity.accounts import Spent
 from dujiang.identity.tables import claims, corrections, ledger
+from dujiang.storage.audit import Deed, note
 from dujiang.storage.database import Database, answering
 
 KEPT_DAYS = 400
@@ -17,6 +19,9 @@ KEPT_DAYS = 400
 
 CLAIM_DAYS = 30
 """How long a record is remembered as charged; the journal repeats a batch within seconds, or at the next start."""
+
+MAX_MICROS = 10**18
+"""What an account may come to by corrections: the largest budget, of which nine fit in a column."""
 
 _CHUNK = 500
 
@@ -69,10 +74,24 @@ class Ledger:
             ids = connection.execute(select(corrections.c.id).where(_is(corrections, account))).scalars().all()
         return Spent(micros or 0, tuple(ids))
 
-    def entries(self, accounts: Iterable[tuple[str, int]]) -> list[Entry]:
-        """All accounts of some budgets in some windows, by (budget, beginning); who spent most comes first."""
+    def sums(self, windows: Iterable[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, int]]:
+        """What all subjects together spent, by (budget, beginning of a window), and how many they are."""
+        asked = list(windows)
+        key = (ledger.c.budget_id, ledger.c.window_start)
+        found: dict[tuple[str, int], tuple[int, int]] = {}
+        with answering(), self._database.read() as connection:
+            for start in range(0, len(asked), _CHUNK):
+                sums = select(*key, func.sum(ledger.c.spent_micros), func.count()).group_by(*key)
+                for id, begin, micros, subjects in connection.execute(
+                    sums.where(tuple_(*key).in_(asked[start : start + _CHUNK]))
+                ):
+                    found[id, begin] = (int(micros), subjects)
+        return found
+
+    def entries(self, accounts: Iterable[tuple[str, int]], limit: int | None = None) -> list[Entry]:
+        """The accounts of some budgets in some windows, by (budget, beginning); who spent most comes first."""
         wanted = tuple_(ledger.c.budget_id, ledger.c.window_start).in_(list(accounts))
-        statement = select(ledger).where(wanted).order_by(ledger.c.spent_micros.desc(), ledger.c.subject)
+        statement = select(ledger).where(wanted).order_by(ledger.c.spent_micros.desc(), ledger.c.subject).limit(limit)
         with answering(), self._database.read() as connection:
             return [
                 Entry(row.budget_id, row.window_start, row.subject, row.currency, row.spent_micros)
@@ -94,7 +113,10 @@ class Ledger:
         return crossings
 
     def correct(self, account: AccountId, currency: str, amount_micros: int, *, reason: str, author: str) -> Correction:
-        """Add an amount, which may be negative, to what is spent of an account."""
+        """Add an amount, which may be negative, to what is spent of an account, and tell the audit of it.
+
+        Raises `Unprocessable` where that comes to more than anybody can have.
+        """
         budget_id, window_start_s, subject = account
         made = Correction(
             new_id(), budget_id, window_start_s, subject, amount_micros, reason, author, datetime.now(UTC)
@@ -112,14 +134,17 @@ class Ledger:
                     created_at=made.created_at,
                 )
             )
-            _add(connection, account, currency, amount_micros)
+            if abs(_add(connection, account, currency, amount_micros)) > MAX_MICROS:
+                raise Unprocessable("That is more than can be spent.", reason="too_much", param="amount")
+            told = {"subject": subject, "window_start": window_start_s, "currency": currency, "micros": amount_micros}
+            note(connection, Deed(author, "correct", f"budgets.{budget_id}", detail=reason, after=told))
         return made
 
-    def corrections(self, budget_id: str, window_start_s: int) -> list[Correction]:
+    def corrections(self, budget_id: str, window_start_s: int, limit: int | None = None) -> list[Correction]:
         """The corrections of a budget in one window, the newest first."""
         wanted = (corrections.c.budget_id == budget_id) & (corrections.c.window_start == window_start_s)
         with answering(), self._database.read() as connection:
-            rows = connection.execute(select(corrections).where(wanted).order_by(corrections.c.id.desc()))
+            rows = connection.execute(select(corrections).where(wanted).order_by(corrections.c.id.desc()).limit(limit))
             return [_correction_of(row) for row in rows.mappings()]
 
     def corrections_since(self, id: str) -> list[Correction]:

@@ -1,6 +1,6 @@
 """End users: who was seen in calls, and what is said of them; apps name them, and only ever narrow by it."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -57,6 +57,9 @@ class Users:
 
     def __bool__(self) -> bool:
         return bool(self._known)
+
+    def __iter__(self) -> Iterator[User]:
+        return iter(tuple(self._known.values()))
 
     def find(self, app: str, id: str) -> User | None:
         return self._known.get((app, id))

@@ -121,3 +121,19 @@ def test_what_a_proxy_will_resolve_is_not_asked(monkeypatch):
     read = document(a="https://models.example", b="https://inside.example", c="http://plain.example")
     assert look(read, resolver) == ({}, {})
     assert sorted(host for host, _ in resolver.asked) == ["inside.example", "plain.example"]
+
+
+def test_where_alerts_go_is_looked_up_too():
+    resolver = StubResolver({"hooks.example": ["10.0.0.7"]})
+    hook = "url: 'https://hooks.example/x?y=z', secret: s"
+    problems, _ = look(read_document(f"alerts: {{{hook}}}".encode()), resolver)
+    assert set(problems) == {"alerts.url"}
+    meant = read_document(f"alerts: {{{hook}, allow_private_network: true}}".encode())
+    assert look(meant, resolver) == ({}, {})
+    assert resolver.asked == [("hooks.example", 443)] * 2
+
+
+def test_alerts_never_go_to_a_metadata_service():
+    resolver = StubResolver({"hooks.example": ["169.254.169.254"]})
+    read = read_document(b"alerts: {url: 'https://hooks.example/', secret: s, allow_private_network: true}")
+    assert set(look(read, resolver)[0]) == {"alerts.url"}
