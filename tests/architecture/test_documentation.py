@@ -51,7 +51,15 @@ from dujiang.telemetry.metrics import METRICS, Metrics
 
 API = ("docs/api.md", "docs/api.zh.md")
 CONFIGURATION = ("docs/configuration.md", "docs/configuration.zh.md")
-TRANSLATED = ("README", "docs/index", "docs/quickstart", "docs/api", "docs/configuration", "docs/identity")
+TRANSLATED = (
+    "README",
+    "docs/index",
+    "docs/quickstart",
+    "docs/api",
+    "docs/configuration",
+    "docs/identity",
+    "docs/budgets",
+)
 PAGES = sorted(
     page.relative_to(Path(__file__).parents[2]).as_posix()
     for folder in (Path(__file__).parents[2], Path(__file__).parents[2] / "docs")

@@ -43,6 +43,8 @@ def _elsewhere(document: Document) -> Iterator[str]:
     yield from (path for key in _RESILIENCE if (path := f"resilience.{key}") in declared)
     if document.resilience.balancing.strategy not in _STRATEGIES:
         yield "resilience.balancing.strategy"
+    if document.limits.default.max_tokens is not None:
+        yield "limits.default.max_tokens"
     yield from _in_budgets(document)
     if document.cors.allow_origins:
         yield "cors"
