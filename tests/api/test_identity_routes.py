@@ -351,6 +351,7 @@ def test_a_key_is_held_to_its_addresses(house: Gateway) -> None:
     assert asked(**{name: "203.0.113.7:80"}) == (400, 400)
     assert reason(chat(house, here)) == (403, "address")
     assert reason(house.ask(ME, key=here)) == (403, "address")
+    assert house.ask("/api/v1/health", key=here).status == 200
     assert chat(house, anywhere, headers={name: "nonsense"}).status == 200
 
 

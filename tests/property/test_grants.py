@@ -141,9 +141,7 @@ class Writers(RuleBasedStateMachine):
         return frozenset(self._things(key)), frozenset(_ways(key))
 
     def _things(self, key: Key) -> Iterator[tuple[Any, ...]]:
-        """What a key's own counter lets through, and scenes for some roles alone, are things by themselves: whoever
-        opens them gives no model with them.
-        """
+        """A scene for some roles alone is a thing by itself: whoever opens it gives no model with it."""
         document = self.config.newest().checked.document
         table, caller = compile_roles(document.roles, document.apps), caller_of(key)
         for permission in PERMISSIONS:
@@ -156,9 +154,7 @@ class Writers(RuleBasedStateMachine):
             if permission == "chat:call" and rights.allows_scene("staff"):
                 yield from [(permission, "reserved")] if all("staff" in held for held in rights.roles) else []
             lending = [document.roles[name] for name in key.roles if permission in _granted(document, name)]
-            rates = [role.limits.rpm for role in lending]
-            counter = _counter(key, document)
-            yield from ((permission, "counter", rpm) for rpm in NUMBERS if rpm <= (counter or rpm))
+            rates = [_counter(key, document), *(role.limits.rpm for role in lending)]
             for model, scene, tokens, rpm in product(MODELS, SCENES, NUMBERS, NUMBERS):
                 if (
                     rights.allows_model(model)

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from dujiang import __version__
 from dujiang.api.deps import PLATFORM_APP, Serving, get_caller
-from dujiang.core.errors import Unauthenticated
+from dujiang.core.errors import AppError
 from dujiang.records.journal import JournalState
 from dujiang.runtime import Runtime
 
@@ -78,10 +78,12 @@ async def ready(runtime: Serving, response: Response) -> dict[str, str]:
 
 
 def may_see_components(request: Request, runtime: Serving) -> bool:
-    """Whether a key came along that may see more than the summary. A wrong key sees the summary, too."""
+    """Whether a key came along that may see more than the summary. A wrong key sees the summary, too, and so does one
+    from an address that it may not be used from.
+    """
     try:
         caller = get_caller(request, runtime)
-    except Unauthenticated:
+    except AppError:
         return False
     return caller.app == PLATFORM_APP and "health:read" in runtime.rights(caller).permissions
 

@@ -32,7 +32,7 @@ def require_no_grant(author: Author, before: Checked, after: Checked) -> None:
     for problem in (
         *_of_roles(held, old.roles, new.roles),
         *_of_apps(held, author.caller.budget, old, new),
-        *_of_rates(held, old.limits.default, new.limits.default, "limits.default"),
+        *_of_default(held, old, new),
     ):
         raise Forbidden(f"`{problem.path}` {problem.message}.", reason="grant", param=problem.path)
 
@@ -92,34 +92,32 @@ def _of_apps(held: Powers, budget: Budget | None, before: Document, after: Docum
     nothing, everything = AppSettings(models=(), scenes=()), AppSettings()
     for name in dict.fromkeys((*after.apps, *before.apps)):
         old, new = before.apps.get(name), after.apps.get(name)
-        if old is new:
+        if old is new and before.limits == after.limits:
             continue
         path, known, wanted = at("apps", name), old or nothing, new or everything
         for permission in CALLING:
-            found = widening(held.get(permission), _app_power(known), _app_power(wanted), permission)
+            power = held.get(permission)
+            found = widening(power, _app_power(known, before), _app_power(wanted, after), permission)
             yield from (problem.under(path) for problem in found)
-        yield from _of_rates(held, _counter(old or everything, before), _counter(wanted, after), f"{path}.limits")
+            for rate in RATES:
+                now = getattr(wanted.limits, rate)
+                if is_wider(now, getattr(known.limits, rate)) and (power is None or _is_more(now, power, rate)):
+                    yield Problem(f"{path}.limits.{rate}", f"would let more through for `{permission}` than you hold")
         is_more = not is_within_budget(known.budget, wanted.budget)
         if old is not None and is_more and not is_within_budget(budget, wanted.budget):
             yield Problem(f"{path}.budget", "would be more than that of your own key")
 
 
-def _counter(app: AppSettings, document: Document) -> LimitSettings:
-    """The limits of an app's keys that have none of their own."""
-    default = document.limits.default
-    own = {name: getattr(app.limits, name) for name in RATES}
-    return LimitSettings(**{name: getattr(default, name) if limit is None else limit for name, limit in own.items()})
+def _of_default(held: Powers, before: Document, after: Document) -> Iterator[Problem]:
+    """The limits of keys whose app is not declared, too: they may use everything."""
+    for permission in CALLING:
+        old, new = (_app_power(AppSettings(), document) for document in (before, after))
+        for problem in widening(held.get(permission), old, new, permission):
+            yield problem.under("limits.default")
 
 
-def _of_rates(held: Powers, before: LimitSettings, after: LimitSettings, path: str) -> Iterator[Problem]:
-    for name in RATES:
-        now = getattr(after, name)
-        if not is_wider(now, getattr(before, name)):
-            continue
-        for permission in CALLING:
-            power = held.get(permission)
-            if power is None or is_wider(now, getattr(power.rates, name)):
-                yield Problem(f"{path}.{name}", f"would let more through for `{permission}` than you hold")
+def _is_more(limit: int | None, power: Power, rate: str) -> bool:
+    return is_wider(limit, getattr(power.rates, rate))
 
 
 def _role_power(role: RoleSettings) -> Power:
@@ -128,5 +126,9 @@ def _role_power(role: RoleSettings) -> Power:
     )
 
 
-def _app_power(app: AppSettings) -> Power:
-    return Power(compile_models(app.models), compile_names(app.scenes), app.limits.max_tokens, tightest([app.limits]))
+def _app_power(app: AppSettings, document: Document) -> Power:
+    """What an app lets through. Its rates are those of a key that has none of its own."""
+    default = document.limits.default
+    own = {name: getattr(app.limits, name) for name in RATES}
+    rates = {name: getattr(default, name) if limit is None else limit for name, limit in own.items()}
+    return Power(compile_models(app.models), compile_names(app.scenes), app.limits.max_tokens, Limits(**rates))

@@ -131,7 +131,7 @@ class Budgets:
                 self._remembered.clear()
                 self._own.clear()
             dues = self._remembered[question] = tuple(self._shared(caller, rights))
-        if user.user_id is not None and (self._has_user_budgets or self._users):
+        if user.user_id is not None and (self._has_user_budgets or self._users.known):
             return (*dues, *self._of_user(caller.app, user.user_id))
         return dues
 

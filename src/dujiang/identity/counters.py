@@ -51,7 +51,7 @@ class Counters:
             if len(self._remembered) >= MAX_REMEMBERED:
                 self._remembered.clear()
             counted = self._remembered[question] = _Counted(tuple(self._shared(caller)), tuple(self._held(rights)))
-        if not counted.roles and not self._users:
+        if not counted.roles and not self._users.known:
             return counted.bounds
         who = _who(caller, user)
         own = (_bound(f"role:{name}|{who}", limits) for name, limits in counted.roles)
@@ -69,7 +69,7 @@ class Counters:
             yield _bound(f"app:{caller.app}", of_app)
 
     def _of_user(self, app: str, id: str | None) -> Iterator[Bound]:
-        known = self._users.find(app, id) if self._users and id is not None else None
+        known = self._users.find(app, id) if id is not None else None
         if known is not None and _is_bounded(known.limits):
             yield _bound(f"user:{app}/{id}", known.limits)
 

@@ -28,8 +28,13 @@ def admit(table: RightsTable, permission: str, users: Users | None = None) -> St
         def admitted(call: Call) -> Awaitable[Reply]:
             caller = call.caller
             user = call.parsed.user
-            known = users.find(caller.app, user.user_id) if users and user.user_id is not None else None
-            rights = _rights(table, caller, user.user_role, permission, known)
+            known = None
+            if users is not None and users.known and user.user_id is not None:
+                known = users.find(caller.app, user.user_id)
+            if known is None:
+                rights = table.rights(caller, user.user_role, permission)
+            else:
+                rights = _rights_of(known, table, caller, user.user_role, permission)
             call.rights = rights
             if permission not in rights.permissions:
                 raise _lacks(permission)
@@ -44,11 +49,11 @@ def admit(table: RightsTable, permission: str, users: Users | None = None) -> St
     return stage
 
 
-def _rights(table: RightsTable, caller: Caller, claimed_role: str | None, permission: str, user: User | None) -> Rights:
-    if user is not None:
-        require_unblocked(user, claimed_role)
-        if user.roles and claimed_role is None:
-            return table.rights_within(caller, user.roles, permission)
+def _rights_of(user: User, table: RightsTable, caller: Caller, claimed_role: str | None, permission: str) -> Rights:
+    """The rights of a call for a user of whom something is said."""
+    require_unblocked(user, claimed_role)
+    if user.roles and claimed_role is None:
+        return table.rights_within(caller, user.roles, permission)
     return table.rights(caller, claimed_role, permission)
 
 

@@ -46,23 +46,22 @@ class UserFields(Settings):
 
 
 class Users:
-    """The users of whom something is said, in memory, as they were at the change mark `mark`."""
+    """The users of whom something is said, in memory, as they were at the change mark `mark`. A call looks only at
+    `known` where nothing is said of anybody.
+    """
 
-    __slots__ = ("_known", "mark")
+    __slots__ = ("known", "mark")
 
     def __init__(self, known: Iterable[User] = ()) -> None:
-        self._known: dict[tuple[str, str], User] = {}
+        self.known: dict[tuple[str, str], User] = {}
         self.mark = 0
         self.take(known, 0)
 
-    def __bool__(self) -> bool:
-        return bool(self._known)
-
     def __iter__(self) -> Iterator[User]:
-        return iter(tuple(self._known.values()))
+        return iter(tuple(self.known.values()))
 
     def find(self, app: str, id: str) -> User | None:
-        return self._known.get((app, id))
+        return self.known.get((app, id))
 
     def take(self, changed: Iterable[User], mark: int) -> None:
         """Know users as they were at a change mark; what is older than the known is passed over."""
@@ -70,9 +69,9 @@ class Users:
             return
         for user in changed:
             if user.is_ordinary:
-                self._known.pop((user.app, user.id), None)
+                self.known.pop((user.app, user.id), None)
             else:
-                self._known[user.app, user.id] = user
+                self.known[user.app, user.id] = user
         self.mark = mark
 
 

@@ -133,9 +133,9 @@ def test_followers_get_what_changed(database):
     found, mark = changed_users(database, before)
     assert [user.id for user in found] == ["u1"]
     users.take(found, mark)
-    assert not users
+    assert not users.known
     users.take([User("shop", "u1", blocked=True)], before)
-    assert not users
+    assert not users.known
 
 
 def test_pages_go_by_app_and_id(database):
