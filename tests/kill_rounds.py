@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Thread
 from typing import Literal, get_args
@@ -14,7 +14,7 @@ from typing import Literal, get_args
 import psutil
 from callers import NATIVE, OPENAI, Heard, Load, Question
 from gateway import Gateway, eventually, serving
-from ledger import Verdict, check, costs, counted, exported, settle
+from ledger import Row, Verdict, budget_violations, check, costs, counted, exported, settle
 from scripted import document, environ
 
 from dujiang.emulator.server import Emulator
@@ -30,6 +30,9 @@ TEMPLATES = [
 ]
 _LEAD_S, _SPREAD_S, _REST_S = 0.3, 1.2, 0.2
 _LEFT_BEHIND_S = 45.0
+_BUDGETS = [
+    {"subject": subject, "amount": 10**9, "currency": "CNY", "per": "total"} for subject in ("app:admin", "key:*")
+]
 
 
 @dataclass(frozen=True)
@@ -81,8 +84,18 @@ def rounds(
             yield Round(
                 number, victim, check(load.heard, exported(gateway, prefix), counted(emulator) - before), recovery_s
             )
-        whole = check(everything, exported(gateway), None, costs(gateway))
+        rows = exported(gateway)
+        whole = check(everything, rows, None, costs(gateway))
+        whole = replace(whole, violations=(*whole.violations, *_of_budgets(gateway, rows)))
         yield Round(len(victims), "both", whole, 0.0)
+
+
+def _of_budgets(gateway: Gateway, rows: list[Row]) -> Iterator[str]:
+    """What the ledger lost or doubled."""
+    budgets = gateway.ask("/api/v1/budgets").json["items"]
+    assert len(budgets) == len(_BUDGETS)
+    for each in budgets:
+        yield from budget_violations(rows, gateway.ask(f"/api/v1/budgets/{each['id']}").json)
 
 
 class _House:
@@ -96,7 +109,9 @@ class _House:
         self._workers: list[psutil.Process] = []
 
     def start(self) -> Gateway:
-        self._gateway = self._stack.enter_context(serving(self._data_dir, document(), environ=self._environ))
+        self._gateway = self._stack.enter_context(
+            serving(self._data_dir, document(budgets=_BUDGETS), environ=self._environ)
+        )
         return self._gateway
 
     def kill(self, victim: Victim) -> None:

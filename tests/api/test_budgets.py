@@ -397,6 +397,8 @@ def test_a_long_list_comes_in_pages(server: Gateway, app: str) -> None:
         pages += [each["id"] for each in answer["items"]]
         path = f"{BUDGETS}?limit=2&cursor={answer['next_cursor']}" if answer["next_cursor"] else None
     assert pages == whole
+    assert server.ask(f"{BUDGETS}?cursor=elsewhere").status == 400
+    assert server.ask(f"{BUDGETS}?limit=0").status == 400
 
 
 # scope

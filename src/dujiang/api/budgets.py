@@ -5,8 +5,8 @@ tighten them.
 """
 
 from asyncio import to_thread
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
@@ -25,12 +25,14 @@ from dujiang.api.budget_items import (
 )
 from dujiang.api.config import author_of
 from dujiang.api.deps import PLATFORM_APP, Serving, holding, writing
-from dujiang.config.budgets import SECTION, Items, adding, changing, id_in_document, no_budget, removing
+from dujiang.config.budgets import IDENTITY, SECTION, Items, adding, changing, id_in_document, no_budget, removing
+from dujiang.config.state import Proposal
 from dujiang.core.call import Caller
-from dujiang.core.errors import AppError, Conflict, Forbidden, Unprocessable
+from dujiang.core.errors import AppError, Conflict, Forbidden, InvalidRequest, Unprocessable
 from dujiang.identity.budgets import Listed
 from dujiang.identity.correcting import correcting
 from dujiang.identity.corrections import count
+from dujiang.identity.settings import BudgetSettings
 from dujiang.runtime import Runtime
 
 router = APIRouter(prefix="/api/v1/budgets", tags=["identity"])
@@ -39,7 +41,6 @@ Reading = Annotated[Caller, Depends(holding("budgets:read"))]
 Writing = Annotated[Caller, Depends(writing("budgets:write", holding("budgets:write")))]
 Limit = Annotated[int, Query(ge=1, le=1000)]
 
-_IDENTITY = ("subject", "currency", "per")
 _SHOWN_CORRECTIONS = 200
 
 
@@ -47,7 +48,7 @@ _SHOWN_CORRECTIONS = 200
 async def list_budgets(runtime: Serving, caller: Reading, limit: Limit = 200, cursor: str | None = None) -> BudgetList:
     """The budgets that the key may see, and how they stand: those of the document, of apps, of keys."""
     seen = list(_seen(runtime, caller).values())
-    start = 1 + next((n for n, each in enumerate(seen) if each.id == cursor), -1)
+    start = 0 if cursor is None else 1 + _place_of(seen, cursor)
     page = seen[start : start + limit]
     standings = await runtime.standings.of(page)
     items = [budget_item(each, standing) for each, standing in zip(page, standings, strict=True)]
@@ -92,7 +93,7 @@ async def get_budget(id: str, runtime: Serving, caller: Reading) -> BudgetDetail
 async def change_budget(id: str, request: Request, response: Response, runtime: Serving, caller: Writing) -> BudgetItem:
     """A JSON merge patch of its amount, `soft_ratio`, `then` and `timezone`. What is spent stays spent."""
     body = await entries.body_of(request)
-    for key in _IDENTITY:
+    for key in IDENTITY:
         if key in body:
             raise Unprocessable(
                 f"`{key}` makes a budget the one that it is: make another, and delete this one.",
@@ -132,17 +133,19 @@ async def correct(id: str, request: Request, runtime: Serving, caller: Writing) 
 
 async def _edit(
     runtime: Runtime, caller: Caller, make: Callable[[Items], Items], action: str, response: Response
-) -> Any:
+) -> Proposal:
     author = author_of(runtime, caller)
     done = await runtime.configure(lambda config: config.edit_list(SECTION, make, author, action, SECTION))
     response.headers["ETag"] = f'"{done.revision}"'
     return done
 
 
-async def _item(runtime: Runtime, declared: Any) -> BudgetItem:
+async def _item(runtime: Runtime, declared: BudgetSettings) -> BudgetItem:
     """A budget of the document as it stands."""
     id = id_in_document(declared)
-    listed = next(each for each in runtime.snapshot.budgets.listed(()) if each.id == id)
+    listed = next((each for each in runtime.snapshot.budgets.listed(()) if each.id == id), None)
+    if listed is None:
+        raise no_budget(id)  # somebody else was faster
     [standing] = await runtime.standings.of([listed])
     return budget_item(listed, standing)
 
@@ -162,6 +165,13 @@ def _is_own(subject: str, app: str, callers: Mapping[str, Caller]) -> bool:
         holder = callers.get(name)
         return holder is not None and holder.app == app
     return name == app if kind == "app" else kind == "user" and name.startswith(f"{app}/")
+
+
+def _place_of(seen: Sequence[Listed], cursor: str) -> int:
+    for n, each in enumerate(seen):
+        if each.id == cursor:
+            return n
+    raise InvalidRequest("There is no such page: begin without a `cursor`.", param="cursor")
 
 
 def _one(runtime: Runtime, caller: Caller, id: str) -> Listed:

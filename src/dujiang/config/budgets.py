@@ -17,6 +17,8 @@ Item = dict[str, Any]
 Items = list[Item]
 
 SECTION = "budgets"
+IDENTITY = ("subject", "currency", "per")
+"""What makes a budget the one that it is: no two of a document have the same."""
 
 
 def compile_budgets(document: Document, users: Users) -> Budgets:
@@ -35,7 +37,7 @@ def adding(budget: Item) -> Callable[[Items], Items]:
     """One more budget. Raises `Conflict` where there is one of the same subject, currency and period."""
 
     def add(items: Items) -> Items:
-        same = [item for item in items if all(item.get(key) == budget.get(key) for key in _IDENTITY)]
+        same = [item for item in items if all(item.get(key) == budget.get(key) for key in IDENTITY)]
         if same:
             raise Conflict(
                 "There is a budget of this subject, currency and period already: change it with PATCH.", reason="exists"
@@ -72,9 +74,6 @@ def no_budget(id: str) -> NotFound:
 def id_in_document(budget: BudgetSettings) -> str:
     """The id of a budget that a document declares."""
     return budget_id("declared", budget.subject, budget)
-
-
-_IDENTITY = ("subject", "currency", "per")
 
 
 def _place_of(items: Items, id: str) -> int:

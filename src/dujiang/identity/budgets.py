@@ -142,7 +142,7 @@ class Budgets:
         for name, purse in self._of_apps.items():
             yield Listed("app", f"app:{name}", purse)
         for caller in callers:
-            own = self.of_key(caller)
+            own = self.of_key(caller) if caller.budget is not None else None
             if own is not None:
                 yield Listed("key", own.subject, own.purse)
         for user in self._users:

@@ -2,7 +2,7 @@
 
 import pytest
 from callers import Heard
-from ledger import Upstream, check
+from ledger import Upstream, budget_violations, check
 
 WHOLE = Heard("a", 200, is_complete=True)
 CUT = Heard("a", 200, is_complete=True, is_cut=True)
@@ -70,3 +70,46 @@ def test_unknown_calls_are_listed_and_counted_apart() -> None:
     assert (verdict.unknown, verdict.acknowledged, verdict.lost, verdict.duplicated) == (("a",), 0, 0, 0)
     assert check([WHOLE], []).lost == 1
     assert check([WHOLE], [row(), row(id="2")]).duplicated == 1
+
+
+def budget(subject, accounts, corrections=()):
+    return {
+        "subject": subject,
+        "currency": "CNY",
+        "accounts": [{"subject": name, "spent": spent} for name, spent in accounts.items()],
+        "corrections": [{"subject": name, "amount": amount} for name, amount in corrections],
+    }
+
+
+def paid(amount, app="shop", key="k", user=None, currency="CNY"):
+    return row(app=app, key_id=key, user_id=user, cost={"amount": amount, "currency": currency})
+
+
+ROWS = [
+    paid(0.1),
+    paid(0.2, user="u"),
+    paid(0.4, app="lab", key="l", user="u"),
+    paid(9, currency="USD"),
+    row(cost=None),
+]
+
+
+@pytest.mark.parametrize(
+    ("found", "is_sound"),
+    [
+        (budget("app:shop", {"app:shop": 0.3}), True),
+        (budget("app:shop", {"app:shop": 2.3}, [("app:shop", 2), ("app:shop", 0)]), True),
+        (budget("app:other", {"app:other": 0}), True),
+        (budget("key:*", {"key:k": 0.3, "key:l": 0.4}), True),
+        (budget("user:*", {"user:shop/u": 0.2, "user:lab/u": 0.4}), True),
+        (budget("user:lab/*", {"user:lab/u": 0.4}), True),
+        (budget("app:shop", {"app:shop": 0.2}), False),
+        (budget("app:shop", {"app:shop": 0.300001}), False),
+        (budget("app:shop", {}), False),
+        (budget("key:*", {"key:k": 0.3}), False),
+        (budget("user:*", {"user:shop/u": 0.2, "user:lab/u": 0.4, "user:lab/v": 0.1}), False),
+        (budget("app:shop", {"app:shop": 0.3}, [("app:shop", 1)]), False),
+    ],
+)
+def test_a_ledger_agrees_with_what_calls_cost_or_does_not(found, is_sound) -> None:
+    assert (budget_violations(ROWS, found) == []) is is_sound
