@@ -114,7 +114,7 @@ class Gateway:
     @property
     def worker(self) -> psutil.Process:
         """The process that serves."""
-        return self.workers[0]
+        return next(iter(self.workers))
 
     @property
     def workers(self) -> list[psutil.Process]:

@@ -22,7 +22,9 @@ UPSTREAM_KEY = "sk-Canary0Upstream1Key2Wk8Rt5"
 LITERAL_KEY = "sk-Canary0Literal1Key2Hb4Ny6"
 PROXY_PASSWORD = "Canary0Proxy1Password2Gd9Ps1"
 CALLERS_KEY = "dj-Canary0Caller1Wrong2Jf6Tc8"
-CANARIES = (ADMIN_KEY, UPSTREAM_KEY, LITERAL_KEY, PROXY_PASSWORD, CALLERS_KEY)
+REDIS_PASSWORD = "Canary0Redis1Password2Xe5Mu3"
+ALERT_SECRET = "Canary0Alert1Signing2Zq1Ba7"
+CANARIES = (ADMIN_KEY, UPSTREAM_KEY, LITERAL_KEY, PROXY_PASSWORD, CALLERS_KEY, REDIS_PASSWORD, ALERT_SECRET)
 FRAGMENTS = tuple(canary.split("-")[-1][:14] for canary in CANARIES)
 """Enough of each to know it by, so that a cut or masked one counts, too."""
 
@@ -41,6 +43,11 @@ models:
   echo: {{targets: [{{provider: echo, model: echo}}]}}
   literal: {{targets: [{{provider: literal, model: m}}]}}
   proxied: {{targets: [{{provider: proxied, model: m}}]}}
+  priced: {{price: {{currency: CNY, input_per_mtok: 100000, output_per_mtok: 100000}},
+            targets: [{{provider: openai, model: gpt-4-0613}}]}}
+apps:
+  spender: {{limits: {{rpm: 100}}, budget: {{amount: 0.000001, currency: CNY, per: day, soft_ratio: 0.5}}}}
+alerts: {{url: "http://127.0.0.1:1/alerts", secret: {ALERT_SECRET}, allow_private_network: true}}
 """
 
 
@@ -240,6 +247,41 @@ def test_a_service_that_nobody_runs_and_a_proxy_that_nobody_runs(watched: Watche
         assert watched.openai_chat(model, stream=True).status == 503
 
 
+def test_keys_and_users_and_what_they_spend(watched: Watched) -> None:
+    """The secret of a key stands in the answer that makes it, and nowhere else."""
+    made = watched.ask("/api/v1/keys", {"app": "spender", "roles": ["admin"], "name": "a till"})
+    assert made.status == 201
+    id, secret = made.json["id"], made.json["key"]
+    turned = watched.ask(f"/api/v1/keys/{id}/rotate", {"overlap_s": 60})
+    secrets = [text.removeprefix("dj-")[8:] for text in (secret, turned.json["key"])]
+    body = {"model": "priced", "messages": [{"role": "user", "content": f"my key is {secret}"}]}
+    assert watched.ask("/v1/chat/completions", {**body, "model": secret}, key=secret).status == 404
+    told = [
+        watched.ask("/v1/chat/completions", body, key=secret),
+        watched.ask("/v1/chat/completions", body, key=turned.json["key"]),
+        watched.ask(f"/api/v1/keys/{id}", method="PATCH", body={"name": "two tills", "roles": ["nobody"]}),
+        watched.ask("/api/v1/users/spender/u", method="PATCH", body={"blocked": True}),
+        *(watched.ask(path) for path in (f"/api/v1/keys/{id}", "/api/v1/keys", "/api/v1/config/audit", "/metrics")),
+        *(watched.ask(path) for path in ("/api/v1/budgets", "/api/v1/health", "/api/v1/config", "/openapi.json")),
+        watched.ask("/api/v1/me", key=secret),
+        watched.ask(f"/api/v1/keys/{id}", method="DELETE"),
+    ]
+    assert {answer.status for answer in told} <= {200, 204, 401, 402, 404, 422, 503}
+    eventually(lambda: "spent" in (watched.gateway.data_dir / "log").read_text("utf-8"))
+    eventually(lambda: watched.ask("/api/v1/records?app=spender").json["items"] != [])
+    told += [watched.ask(f"/api/v1/records/{item['id']}") for item in watched.ask("/api/v1/records").json["items"]]
+    told.append(watched.ask("/api/v1/records/export?format=csv"))
+    files = [
+        file.read_bytes()
+        for file in watched.gateway.data_dir.rglob("*")
+        if file.is_file()
+        and file.parent.name != "journal"  # has what was said, until it is drained
+    ]
+    for part in secrets:
+        assert [answer.body for answer in told if part.encode() in answer.body] == []
+        assert not any(part.encode() in text for text in files)
+
+
 def test_what_the_server_tells_about_itself(watched: Watched) -> None:
     for path in ("/api/v1/health", "/metrics", "/openapi.json", "/v1/models", "/docs"):
         assert watched.ask(path).status == 200
@@ -298,6 +340,25 @@ def test_no_command_line_shows_a_secret(watched: Watched) -> None:
     process = psutil.Process(watched.gateway.process.pid)
     for each in (process, *process.children(recursive=True)):
         assert leaks(" ".join(each.cmdline())) == []
+
+
+def test_shared_state_that_is_away_tells_no_password(emulator: Emulator, tmp_path: Path) -> None:
+    environ = {
+        "OPENAI_BASE_URL": f"{emulator.url}/v1",
+        "ECHO_BASE_URL": emulator.url,
+        "OPENAI_API_KEY": UPSTREAM_KEY,
+        "DUJIANG_ADMIN_KEY": ADMIN_KEY,
+        "DUJIANG_REDIS_URL": f"redis://operator:{REDIS_PASSWORD}@127.0.0.1:1/0",
+    }
+    with serving(tmp_path, DOCUMENT, environ=environ) as gateway:
+        watched = Watched(gateway, environ)
+        assert watched.chat("gpt-4").status == 200
+        health = watched.ask("/api/v1/health").json
+        assert (health["status"], health["components"]["store"] == "ok") == ("degraded", False)
+        watched.ask("/metrics")
+    for file in tmp_path.rglob("*"):
+        if file.is_file() and file.name != "dujiang.yaml":
+            assert leaks(file.read_bytes().decode("latin-1")) == [], file.name
 
 
 def test_canaries_would_be_found() -> None:

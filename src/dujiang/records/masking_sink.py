@@ -20,8 +20,8 @@ class MaskingSink:
 
 
 def _masked(record: Record) -> Record:
-    """Vendors like to repeat a prompt in the text of an error. That is masked whatever the policy: to read it, nobody
-    needs the permission for content.
+    """Vendors like to repeat a prompt in the text of an error, and what names no model may be anything, a key pasted
+    into the wrong place. Both are masked whatever the policy: to read them, nobody needs the permission for content.
     """
     content, error_text = record.content, record.error_text
     if content is None and error_text is None:
@@ -30,6 +30,7 @@ def _masked(record: Record) -> Record:
         record,
         content=_masked_content(content) if content is not None and content.is_masked else content,
         error_text=mask(error_text) if error_text is not None else None,
+        model_requested=record.model_requested if record.model else mask(record.model_requested),
     )
 
 
