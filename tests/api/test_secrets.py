@@ -274,8 +274,7 @@ def test_keys_and_users_and_what_they_spend(watched: Watched) -> None:
     files = [
         file.read_bytes()
         for file in watched.gateway.data_dir.rglob("*")
-        if file.is_file()
-        and file.parent.name != "journal"  # has what was said, until it is drained
+        if file.is_file() and file.parent.name != "journal"  # has what was said, until it is drained
     ]
     for part in secrets:
         assert [answer.body for answer in told if part.encode() in answer.body] == []
