@@ -26,4 +26,4 @@ class Orders(Struct, frozen=True):
     worker: int
     workers: int
     started_at: float
-    trusted_proxies: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...]

@@ -170,6 +170,7 @@ def _orders(settings: ServeSettings, embedded: dict[str, Embedded]) -> Orders:
         worker=0,
         workers=settings.workers,
         started_at=time.monotonic(),
+        trusted_proxies=settings.trusted_proxies,
     )
 
 

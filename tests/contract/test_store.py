@@ -178,7 +178,7 @@ def test_a_refusal_says_when(home):
         assert [each.remaining for each in left] == [5, 4, 3, 2, 1, 0]
         assert left[0].reset_s == pytest.approx(10, abs=1e-5)
         assert left[0].limit == 6
-        assert refusal.limit == "requests"
+        assert refusal.name == "requests"
         assert refusal.bound == bound
         assert 10 - late_s - 1e-5 <= refusal.retry_after_s <= 10
         assert refusal.standing.remaining == 0
@@ -206,7 +206,7 @@ def test_several_limits_count_all_or_nothing(home):
         permit = await admitted(store, [wide], 100)
         assert permit.requests_left.remaining == 4
         assert permit.tokens_left.remaining in range(400, 411)
-        assert (await refused(store, [wide], 100)).limit == "concurrency"
+        assert (await refused(store, [wide], 100)).name == "concurrency"
 
     home.run(story)
 
@@ -237,7 +237,7 @@ def test_tokens_are_counted_ahead_and_what_was_not_used_comes_back(home):
         bound = Bound("a", tpm=600)
         permit = await admitted(store, [bound], 600)
         assert permit.tokens_left.remaining == 0
-        assert (await refused(store, [bound], 60)).limit == "tokens"
+        assert (await refused(store, [bound], 60)).name == "tokens"
         store.leave(permit, 100)
         await home.told(store)
         assert (await admitted(store, [bound], 500)).tokens_left.remaining in range(12)
@@ -280,7 +280,7 @@ def test_slots_are_taken_and_given_back(home):
         bound = Bound("a", concurrency=2)
         first, _ = await admitted(store, [bound]), await admitted(store, [bound])
         refusal = await refused(store, [bound])
-        assert (refusal.limit, refusal.standing, refusal.retry_after_s) == ("concurrency", None, 1.0)
+        assert (refusal.name, refusal.standing, refusal.retry_after_s) == ("concurrency", None, 1.0)
         store.leave(first, 0)
         await home.told(store)
         await admitted(store, [bound])
@@ -527,7 +527,7 @@ def test_two_processes_share(home):
             await reserved(other, holds(600))
             assert await store.reserve(holds(600)) == Shortage(ACCOUNT, 0, 600)
             await admitted(store, [Bound("a", rpm=1, concurrency=1)])
-            assert (await refused(other, [Bound("a", concurrency=1)])).limit == "concurrency"
+            assert (await refused(other, [Bound("a", concurrency=1)])).name == "concurrency"
             await store.put("k", b"v", 60)
             assert await other.get("k") == b"v"
         finally:

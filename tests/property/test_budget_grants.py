@@ -15,6 +15,7 @@ from dujiang.core.settings import Budget
 from dujiang.identity.budgets import Budgets
 from dujiang.identity.permissions import PERMISSIONS
 from dujiang.identity.settings import AppSettings, BudgetSettings
+from dujiang.identity.users import Users
 
 APPS, KEYS, USERS, ROLES = ("a", "b"), ("k", "l"), ("u", "v"), ("r", "s")
 SUBJECTS = [
@@ -24,7 +25,7 @@ SUBJECTS = [
     *(f"user:{app}/{name}" for app in APPS for name in (*USERS, "*")),
     "user:*",
 ]
-LIMITED = Author("steward", Rights(PERMISSIONS - {"config:read"}))
+LIMITED = Author("steward", Rights(PERMISSIONS - {"config:read"}), Caller("steward", "admin", ("steward",)))
 
 terms = {
     "amount": st.sampled_from([Decimal(1), Decimal(2), Decimal(3)]),
@@ -65,7 +66,7 @@ def _is_other(one, other):
 def drawn_on(document, caller, user):
     """The budgets that calls are really held to, by whose they are, their currency and their period."""
     rates = {"CNY": Decimal(1), "USD": Decimal(7)}
-    budgets = Budgets(document.budgets, document.apps, rates, document.schedule.timezone, clock=lambda: 1e9)
+    budgets = Budgets(document.budgets, document.apps, rates, document.schedule.timezone, Users(), clock=lambda: 1e9)
     dues = budgets.of(caller, Rights(frozenset(), roles=(frozenset(caller.roles),)), ClaimedUser(user))
     own = budgets.of_app(caller.app)
     return {(due.subject, due.purse is own, due.purse.terms.currency, due.purse.terms.per): due.purse for due in dues}

@@ -81,7 +81,7 @@ class MemoryMachine(RuleBasedStateMachine):
         reasons = [(reason, bound) for bound in bounds if (reason := self.levels[bound].refuses(bound, tokens))]
         if reasons:
             assert isinstance(answer, Refusal)
-            assert (answer.limit, answer.bound) == reasons[0]
+            assert (answer.name, answer.bound) == reasons[0]
             return
         assert isinstance(answer, Permit)
         self.inside.append(answer)
@@ -199,7 +199,7 @@ class Player:
         named = [Bound(f"{self.name}:{bound.subject}", bound.rpm, bound.tpm, bound.concurrency) for bound in bounds]
         answer = await self.store.admit(named, tokens)
         if isinstance(answer, Refusal):
-            return answer.limit, answer.bound
+            return answer.name, answer.bound
         self.inside.append(answer)
         left = (answer.requests_left, answer.tokens_left)
         return [(each.limit, each.remaining) if each else None for each in left]

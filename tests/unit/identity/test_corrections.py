@@ -15,6 +15,7 @@ from dujiang.identity.correcting import correcting
 from dujiang.identity.corrections import follow_corrections
 from dujiang.identity.ledger import Correction
 from dujiang.identity.settings import BudgetSettings
+from dujiang.identity.users import Users
 from dujiang.storage.database import DatabaseAway
 from dujiang.storage.memory import MemoryStore
 from dujiang.storage.store import Account, Balance
@@ -62,7 +63,7 @@ def test_each_correction_is_counted_once_however_often_it_is_seen() -> None:
 
 def listed(subject: str, per: str = "day"):
     terms = BudgetSettings(subject=subject, amount=Decimal(5), currency="CNY", per=per)
-    budgets = Budgets((terms,), {}, {"CNY": Decimal(1)}, "Asia/Shanghai", clock=lambda: NOW_S)
+    budgets = Budgets((terms,), {}, {"CNY": Decimal(1)}, "Asia/Shanghai", Users(), clock=lambda: NOW_S)
     return next(iter(budgets.listed(())))
 
 

@@ -14,6 +14,7 @@ from dujiang.identity.budgets import Budgets, Due
 from dujiang.identity.ledger import Entry
 from dujiang.identity.settings import AppSettings, BudgetSettings
 from dujiang.identity.standings import Standings
+from dujiang.identity.users import Users
 from dujiang.storage.memory import MemoryStore
 from dujiang.storage.store import Hold
 
@@ -45,7 +46,7 @@ class Books:
 def budgets(*subjects: str) -> Budgets:
     declared = [BudgetSettings(subject=each, amount=Decimal(5), currency="CNY", per="day") for each in subjects]
     own = AppSettings(budget=Budget(amount=Decimal(9), currency="CNY", per="total"))
-    return Budgets(declared, {"shop": own}, {"CNY": Decimal(1)}, "UTC", clock=lambda: NOW_S)
+    return Budgets(declared, {"shop": own}, {"CNY": Decimal(1)}, "UTC", Users(), clock=lambda: NOW_S)
 
 
 async def hold(store: MemoryStore, due: Due, spent: int, reserved: int) -> None:
