@@ -38,6 +38,7 @@ from dujiang.records.places import JOURNAL
 from dujiang.records.segments import backlog
 from dujiang.records.settings import RecordSettings
 from dujiang.records.stores import open_records
+from dujiang.records.turning import turn_over
 from dujiang.runtime import CONFIG, KEYS, Backends, Edge, Runtime
 from dujiang.server.listener import Server
 from dujiang.siblings.line import Line, ToWorker
@@ -171,6 +172,7 @@ def _follow(runtime: Runtime, database: Database) -> tuple[asyncio.Task[None], .
         asyncio.create_task(keys, name="follow keys"),
         asyncio.create_task(follow_config(runtime.follow_config, of_config), name="follow the configuration"),
         asyncio.create_task(follow_corrections(runtime.ledger, runtime.store), name="follow corrections of budgets"),
+        asyncio.create_task(turn_over(runtime.journal), name="turn the journal over"),
         asyncio.create_task(follow_state(database, runtime.replace_database_state), name="follow the database"),
     )
 

@@ -251,10 +251,12 @@ class Journal:
             self._recover()
         else:
             self._report(JournalFull, f"the journal holds {total} bytes of {self._limit_bytes} allowed")
-            self._let_go()
+            self.turn_over()
 
-    def _let_go(self) -> None:
-        """Go on in another segment: the drain cannot remove the one that is being written, however full it is."""
+    def turn_over(self) -> None:
+        """Go on in another segment where this one has records: the drain cannot remove the one that is being written,
+        nor with it what was said as it was said. A disk that does not take one changes nothing.
+        """
         segment = self._segment
         if segment is not None and segment.size > HEADER_BYTES:
             self._rotate(segment)

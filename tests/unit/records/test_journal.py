@@ -71,6 +71,28 @@ def test_segments_are_rotated_and_sort_by_age(tmp_path: Path) -> None:
     assert read_all(tmp_path) == payloads
 
 
+def test_what_is_turned_over_can_be_drained_and_removed_while_the_journal_goes_on(tmp_path: Path) -> None:
+    journal, sink = journal_of(tmp_path), MemorySink()
+    payloads = [encode(a_record(f"r{n}")) for n in range(4)]
+    drain = Drain(tmp_path, sink, interval_s=0.01)
+    drain.start()
+    try:
+        for payload in payloads[:2]:
+            journal.append(payload)
+        journal.turn_over()
+        journal.turn_over()  # where nothing was appended there is nothing to turn over
+        eventually(lambda: not any(payloads[0] in segment.read_bytes() for segment in segments(tmp_path)))
+        assert len(segments(tmp_path)) == 1
+        for payload in payloads[2:]:
+            journal.append(payload)
+        journal.close()
+        journal.turn_over()
+        eventually(lambda: len(sink.kept) == 4)
+    finally:
+        assert drain.stop(final=True)
+    assert segments(tmp_path) == []
+
+
 def test_a_record_larger_than_a_segment_has_one_of_its_own(tmp_path: Path) -> None:
     journal = journal_of(tmp_path, segment_bytes=1000)
     payloads = [b"a" * 10, b"b" * 5000, b"c" * 10]
