@@ -7,10 +7,27 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import ColumnElement, Numeric, Select, Table, Text, case, cast, func, literal, select
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Numeric,
+    ScalarSelect,
+    Select,
+    Table,
+    Text,
+    case,
+    cast,
+    func,
+    literal,
+    select,
+    union_all,
+)
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
 from dujiang.core.errors import InvalidRequest
-from dujiang.records.cubes import CUBES, FINEST, HOURS, WHOLE_DAY, smallest_cube
+from dujiang.records.cubes import COARSER, CUBES, FINEST, HOURS, WHOLE_DAY, smallest_cube
 from dujiang.records.filters import conditions
 from dujiang.records.moments import DAY_MS, HOUR_MS, start_of
 from dujiang.records.query import NARROW_MS, Scope
@@ -34,22 +51,20 @@ class _Span(Struct, frozen=True):
     is_whole: bool
 
 
-class Part(Struct, frozen=True, eq=False):
-    """Rows that count. Their columns: hour, currency, one value per group that is no time, sums, histograms.
-
-    Of a part with `unfolded_from`, only those count whose hour is neither before that nor folded on their day.
-    """
-
-    rows: Select[Any]
-    unfolded_from: int | None = None
+Rows = Select[Any] | CompoundSelect[Any]
+"""A day's rows that count, several to a group perhaps. Their columns: hour, currency, one value per group that is no
+time, sums, histograms. Folding moves calls from one row to another, so that a statement sees all of them in one state.
+"""
 
 
-Parts = tuple[Part, ...]
-"""What is to be seen in one state, since folding moves calls from one part to another."""
+def last_folded_hour() -> ScalarSelect[int]:
+    """As part of a statement: the day's last folded hour, -1 where there is none."""
+    last = func.coalesce(func.max(rollups.c.hour), -1)
+    return select(last).where(rollups.c.cube == COARSER[0]).scalar_subquery()
 
 
-def sum_parts(query: StatsQuery, scope: Scope, days: Sequence[date], now_ms: int) -> Iterator[tuple[date, Parts]]:
-    """What to add up on which day; days that are asked alike share their parts.
+def sum_rows(query: StatsQuery, scope: Scope, days: Sequence[date], now_ms: int) -> Iterator[tuple[date, Rows]]:
+    """What to add up on which day; days that are asked alike share their statement.
 
     Raises `InvalidRequest` where only the calls themselves could tell and the range is more than 24 hours.
     """
@@ -64,7 +79,7 @@ def sum_parts(query: StatsQuery, scope: Scope, days: Sequence[date], now_ms: int
             yield day, on_rollups(span)
         elif _is_of_users(query, scope):
             yield day, on_users(span)
-            yield from ((day, (_on_calls(day, rest, query, scope),)) for rest in _beside_quarters(span))
+            yield from ((day, _on_calls(day, rest, query, scope)) for rest in _beside_quarters(span))
         elif to_ms - from_ms > _NARROW_MS:
             raise InvalidRequest(
                 "Sums like these are kept for no longer range: give `from` and `to` at most 24 hours apart.",
@@ -73,7 +88,7 @@ def sum_parts(query: StatsQuery, scope: Scope, days: Sequence[date], now_ms: int
             )
         else:
             spans = _hours(span) if "hour" in query.group_by else [span]
-            yield from ((day, (_on_calls(day, each, query, scope),)) for each in spans)
+            yield from ((day, _on_calls(day, each, query, scope)) for each in spans)
 
 
 def _span_of(day: date, from_ms: int, to_ms: int, now_ms: int) -> _Span | None:
@@ -104,16 +119,20 @@ def _group_columns(query: StatsQuery) -> list[str]:
     return [_COLUMNS.get(group, group) for group in query.group_by if group not in TIMES]
 
 
-def _on_rollups(span: _Span, query: StatsQuery, scope: Scope) -> Parts:
+def _on_rollups(span: _Span, query: StatsQuery, scope: Scope) -> Rows:
     """On the smallest cube that answers, and on the finest for hours that are not folded into it yet."""
     cube = smallest_cube(_columns_asked(query, scope))
+    sums = partial(_sums, rollups, query, scope, is_grouped=cube == FINEST)
     hours = rollups.c.hour.between(span.from_hour, span.to_hour - 1)
     is_by_day = span.is_whole and "hour" not in query.group_by
     if cube == FINEST and not is_by_day:
-        return (Part(_sums(rollups, query, scope, rollups.c.cube == FINEST, hours)),)
+        return sums(rollups.c.cube == FINEST, hours)
     folded = rollups.c.hour == WHOLE_DAY if is_by_day else hours
-    finest = _sums(rollups, query, scope, rollups.c.cube == FINEST, rollups.c.hour < _end_hour(span))
-    return Part(_sums(rollups, query, scope, rollups.c.cube == cube, folded)), Part(finest, span.from_hour)
+    is_unfolded = rollups.c.hour >= _Larger(last_folded_hour() + 1, literal(span.from_hour))
+    return union_all(
+        sums(rollups.c.cube == cube, folded),
+        sums(rollups.c.cube == FINEST, rollups.c.hour < _end_hour(span), is_unfolded),
+    )
 
 
 def _end_hour(span: _Span) -> int:
@@ -121,9 +140,9 @@ def _end_hour(span: _Span) -> int:
     return HOURS if span.is_whole else span.to_hour
 
 
-def _on_users(span: _Span, query: StatsQuery, scope: Scope) -> Parts:
+def _on_users(span: _Span, query: StatsQuery, scope: Scope) -> Rows:
     """On the sums of the quarters that lie within, of which there may be none."""
-    return (Part(_sums(users, query, scope, users.c.quarter.in_(_quarters(span)))),)
+    return _sums(users, query, scope, users.c.quarter.in_(_quarters(span)))
 
 
 def _beside_quarters(span: _Span) -> Iterator[_Span]:
@@ -140,19 +159,26 @@ def _quarters(span: _Span) -> range:
     return range(first, max(_end_hour(span) // QUARTER_HOURS, first))
 
 
-def _sums(table: Table, query: StatsQuery, scope: Scope, *wanted: ColumnElement[bool]) -> Select[Any]:
-    """What the wanted rows of a table of sums come to, by hour where that is asked, and by currency and group."""
+def _sums(
+    table: Table, query: StatsQuery, scope: Scope, *wanted: ColumnElement[bool], is_grouped: bool = True
+) -> Select[Any]:
+    """The wanted rows of a table of sums, or what they come to by currency and group, and by hour where that is asked.
+
+    Grouping takes longer than handing over, unless far fewer rows are left of it.
+    """
     filters = [table.c[name] == value for name in _FILTERS if (value := getattr(query.filters, name)) is not None]
     if scope.app is not None:
         filters.append(table.c.app == scope.app)
     hour: ColumnElement[int] = table.c.hour if "hour" in query.group_by else literal(0)
     key = [hour, table.c.currency, *(table.c[name] for name in _group_columns(query))]
+    if not is_grouped:
+        return select(*key, *(table.c[name] for name in (*SUMS, *HISTOGRAMS))).where(*wanted, *filters)
     sums = [func.sum(table.c[name]) for name in SUMS]
     histograms = [func.merged_histograms(table.c[name]) for name in HISTOGRAMS]
     return select(*key, *sums, *histograms).where(*wanted, *filters).group_by(*key)
 
 
-def _on_calls(day: date, span: _Span, query: StatsQuery, scope: Scope) -> Part:
+def _on_calls(day: date, span: _Span, query: StatsQuery, scope: Scope) -> Rows:
     start = start_of(day)
     filters = msgspec.structs.replace(
         query.filters, from_ms=start + span.from_hour * HOUR_MS, to_ms=start + span.to_hour * HOUR_MS
@@ -169,7 +195,7 @@ def _on_calls(day: date, span: _Span, query: StatsQuery, scope: Scope) -> Part:
     ]
     histograms = [func.counted_durations(calls.c[name]) for name in HISTOGRAMS]
     statement = select(literal(span.from_hour), currency, *groups, *sums, *histograms)
-    return Part(statement.where(*conditions(filters, scope)).group_by(currency, *groups))
+    return statement.where(*conditions(filters, scope)).group_by(currency, *groups)
 
 
 def _sum_of(first: ColumnElement[int], *others: ColumnElement[int]) -> ColumnElement[Any]:
@@ -178,3 +204,19 @@ def _sum_of(first: ColumnElement[int], *others: ColumnElement[int]) -> ColumnEle
     for part in others:
         whole += part
     return func.sum(case((whole > MOST, MOST), else_=whole))
+
+
+class _Larger(FunctionElement[int]):
+    """The larger of two values. SQLite would search its index from one of two conditions, which may be the smaller."""
+
+    inherit_cache = True
+
+
+@compiles(_Larger)
+def _greatest(element: _Larger, compiler: SQLCompiler, **options: Any) -> str:
+    return f"greatest({compiler.process(element.clauses, **options)})"
+
+
+@compiles(_Larger, "sqlite")
+def _max(element: _Larger, compiler: SQLCompiler, **options: Any) -> str:
+    return f"max({compiler.process(element.clauses, **options)})"
