@@ -12,7 +12,7 @@ from dujiang.records.partitions import Partitions
 from dujiang.records.query import Scope
 from dujiang.records.reading import Clock, run
 from dujiang.records.stats_query import TIMES, StatsQuery
-from dujiang.records.stats_sql import Rows, sum_rows
+from dujiang.records.stats_sql import Rows, grouped, sum_rows
 from dujiang.records.sums import Sums, sums_of
 from dujiang.records.tables import Sql, compiled
 
@@ -35,7 +35,8 @@ class Stats:
         ready: dict[Rows, Sql] = {}
         for day, rows in sum_rows(query, scope, self._days.days(), now_ms):
             if rows not in ready:
-                ready[rows] = compiled(rows)
+                is_small = rows.groups != "many"
+                ready[rows] = compiled(rows.statement if is_small else grouped(rows.statement.subquery()))
             for hour, currency, *rest in run(self._days, day, ready[rows], clock):
                 groups.add(day, hour, currency, rest[: groups.width], sums_of(rest[groups.width :]))
         return groups.items()

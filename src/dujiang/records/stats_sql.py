@@ -3,13 +3,15 @@
 from collections.abc import Iterator, Sequence
 from datetime import date
 from functools import cache, partial
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
 from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
+    FromClause,
+    Integer,
     Numeric,
     ScalarSelect,
     Select,
@@ -19,6 +21,7 @@ from sqlalchemy import (
     cast,
     func,
     literal,
+    literal_column,
     select,
     union_all,
 )
@@ -51,10 +54,24 @@ class _Span(Struct, frozen=True):
     is_whole: bool
 
 
-Rows = Select[Any] | CompoundSelect[Any]
-"""A day's rows that count, several to a group perhaps. Their columns: hour, currency, one value per group that is no
-time, sums, histograms. Folding moves calls from one row to another, so that a statement sees all of them in one state.
-"""
+class Rows(Struct, frozen=True, eq=False):
+    """A day's rows that count: hour, currency, one value per group that is no time, sums, histograms.
+
+    `groups` tells of how many rows a group is made: a `few`, `many`, or but `one`. Folding moves calls from one row to
+    another, so that the statement sees all in one state.
+    """
+
+    statement: Select[Any] | CompoundSelect[Any]
+    groups: Literal["one", "few", "many"]
+
+
+def grouped(rows: FromClause) -> Select[*tuple[Any, ...]]:
+    """What rows with the columns of `Rows` come to by all that stands before the sums."""
+    names = [column.name for column in rows.columns]
+    key: list[ColumnElement[Any]] = [rows.c[name] for name in names[: -len(SUMS) - len(HISTOGRAMS)]]
+    sums = [func.sum(rows.c[name]).label(name) for name in SUMS]
+    histograms = [func.merged_histograms(rows.c[name]).label(name) for name in HISTOGRAMS]
+    return select(*key, *sums, *histograms).group_by(*key)
 
 
 def last_folded_hour() -> ScalarSelect[int]:
@@ -122,17 +139,15 @@ def _group_columns(query: StatsQuery) -> list[str]:
 def _on_rollups(span: _Span, query: StatsQuery, scope: Scope) -> Rows:
     """On the smallest cube that answers, and on the finest for hours that are not folded into it yet."""
     cube = smallest_cube(_columns_asked(query, scope))
-    sums = partial(_sums, rollups, query, scope, is_grouped=cube == FINEST)
     hours = rollups.c.hour.between(span.from_hour, span.to_hour - 1)
     is_by_day = span.is_whole and "hour" not in query.group_by
+    sums = partial(_sums, rollups, query, scope)
     if cube == FINEST and not is_by_day:
-        return sums(rollups.c.cube == FINEST, hours)
-    folded = rollups.c.hour == WHOLE_DAY if is_by_day else hours
+        return Rows(sums(rollups.c.cube == FINEST, hours), "many")
+    folded = sums(rollups.c.cube == cube, rollups.c.hour == WHOLE_DAY if is_by_day else hours)
     is_unfolded = rollups.c.hour >= _Larger(last_folded_hour() + 1, literal(span.from_hour))
-    return union_all(
-        sums(rollups.c.cube == cube, folded),
-        sums(rollups.c.cube == FINEST, rollups.c.hour < _end_hour(span), is_unfolded),
-    )
+    unfolded = sums(rollups.c.cube == FINEST, rollups.c.hour < _end_hour(span), is_unfolded)
+    return Rows(union_all(folded, unfolded), "many" if cube == FINEST else "few")
 
 
 def _end_hour(span: _Span) -> int:
@@ -142,7 +157,7 @@ def _end_hour(span: _Span) -> int:
 
 def _on_users(span: _Span, query: StatsQuery, scope: Scope) -> Rows:
     """On the sums of the quarters that lie within, of which there may be none."""
-    return _sums(users, query, scope, users.c.quarter.in_(_quarters(span)))
+    return Rows(_sums(users, query, scope, users.c.quarter.in_(_quarters(span))), "many")
 
 
 def _beside_quarters(span: _Span) -> Iterator[_Span]:
@@ -159,23 +174,14 @@ def _quarters(span: _Span) -> range:
     return range(first, max(_end_hour(span) // QUARTER_HOURS, first))
 
 
-def _sums(
-    table: Table, query: StatsQuery, scope: Scope, *wanted: ColumnElement[bool], is_grouped: bool = True
-) -> Select[Any]:
-    """The wanted rows of a table of sums, or what they come to by currency and group, and by hour where that is asked.
-
-    Grouping takes longer than handing over, unless far fewer rows are left of it.
-    """
+def _sums(table: Table, query: StatsQuery, scope: Scope, *wanted: ColumnElement[bool]) -> Select[Any]:
+    """The wanted rows of a table of sums; the hour is 0 where nobody asks for it."""
     filters = [table.c[name] == value for name in _FILTERS if (value := getattr(query.filters, name)) is not None]
     if scope.app is not None:
         filters.append(table.c.app == scope.app)
-    hour: ColumnElement[int] = table.c.hour if "hour" in query.group_by else literal(0)
-    key = [hour, table.c.currency, *(table.c[name] for name in _group_columns(query))]
-    if not is_grouped:
-        return select(*key, *(table.c[name] for name in (*SUMS, *HISTOGRAMS))).where(*wanted, *filters)
-    sums = [func.sum(table.c[name]) for name in SUMS]
-    histograms = [func.merged_histograms(table.c[name]) for name in HISTOGRAMS]
-    return select(*key, *sums, *histograms).where(*wanted, *filters).group_by(*key)
+    hour: ColumnElement[int] = table.c.hour if "hour" in query.group_by else literal_column("0", Integer).label("hour")
+    names = ("currency", *_group_columns(query), *SUMS, *HISTOGRAMS)
+    return select(hour, *(table.c[name] for name in names)).where(*wanted, *filters)
 
 
 def _on_calls(day: date, span: _Span, query: StatsQuery, scope: Scope) -> Rows:
@@ -195,7 +201,7 @@ def _on_calls(day: date, span: _Span, query: StatsQuery, scope: Scope) -> Rows:
     ]
     histograms = [func.counted_durations(calls.c[name]) for name in HISTOGRAMS]
     statement = select(literal(span.from_hour), currency, *groups, *sums, *histograms)
-    return statement.where(*conditions(filters, scope)).group_by(currency, *groups)
+    return Rows(statement.where(*conditions(filters, scope)).group_by(currency, *groups), "one")
 
 
 def _sum_of(first: ColumnElement[int], *others: ColumnElement[int]) -> ColumnElement[Any]:

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import psycopg
 from msgspec import Struct
+from sqlalchemy import ColumnElement, Integer, literal_column
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.sql import ClauseElement
@@ -29,7 +30,11 @@ _MOST_DAYS = 8
 """In one statement: more save nothing."""
 
 _DAY = "YYYYMMDD"
+DAY: ColumnElement[int] = literal_column(_DAY, Integer).label("day")
+"""Of a statement's columns the one that tells the day, as the number that `number_of` makes of it."""
+
 _TABLES = re.compile(rf"\bFROM ({'|'.join(table.name for table in OF_A_DAY)})\b")
+_SOME_DAYS = b"FROM some_days"
 _DIALECT = postgresql.dialect(paramstyle="pyformat")
 _SETTINGS = """
 SELECT set_config('statement_timeout', %s, false), set_config('default_transaction_read_only', 'on', false),
@@ -45,18 +50,34 @@ class DaySql(Struct, frozen=True):
     values: dict[str, Any]
 
     def on(self, days: Sequence[date]) -> bytes:
-        """All its rows on these days, each behind its day's place among them."""
-        parts = (
-            f"SELECT {place}, of_a_day.* FROM ({self.text.replace(_DAY, f'{day:%Y%m%d}')}) AS of_a_day"  # noqa: S608
-            for place, day in enumerate(days)
-        )
+        """All its rows on these days."""
+        parts = (f"({self.text.replace(_DAY, str(number_of(day)))})" for day in days)
         return " UNION ALL ".join(parts).encode()
+
+
+class Together(DaySql, frozen=True):
+    """A statement, and what is asked of the rows that it has on several days."""
+
+    over: str
+
+    def on(self, days: Sequence[date]) -> bytes:
+        return self.over.encode().replace(_SOME_DAYS, b"FROM (%b) AS some_days" % super().on(days))
 
 
 def compiled(statement: ClauseElement) -> DaySql:
     """A statement on the tables of `records.tables`. Values are never part of the text."""
     done = statement.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})
     return DaySql(_TABLES.sub(rf"FROM {SCHEMA}.\1_{_DAY} AS \1", str(done)), {**(done.params or {})})
+
+
+def together(statement: ClauseElement, over: ClauseElement) -> Together:
+    """A statement, and another one `over` its rows, which is on a table `some_days` and has no parameters."""
+    each = compiled(statement)
+    return Together(each.text, each.values, str(over.compile(dialect=_DIALECT)))
+
+
+def number_of(day: date) -> int:
+    return int(f"{day:%Y%m%d}")
 
 
 class Question:
@@ -71,16 +92,15 @@ class Question:
         found = self._connection.execute(PARTITIONS, {"table": f"{SCHEMA}.calls"})
         return [day_of_partition(name) for (name,) in found]
 
-    def rows(self, days: Sequence[date], sql: DaySql) -> list[tuple[date, Row]]:
-        """The rows of a statement on some days, with their day; none of a day that is not there, or no more."""
+    def rows(self, days: Sequence[date], sql: DaySql) -> list[Row]:
+        """The rows of a statement on some days; none of a day that is not there, or no more."""
         self._clock.check()
         try:
-            found = self._connection.cursor(binary=True).execute(sql.on(days), sql.values).fetchall()
+            return self._connection.cursor(binary=True).execute(sql.on(days), sql.values).fetchall()
         except psycopg.errors.UndefinedTable:
-            return [each for day in days for each in self.rows([day], sql)] if len(days) > 1 else []
-        return [(days[row[0]], row[1:]) for row in found]
+            return [row for day in days for row in self.rows([day], sql)] if len(days) > 1 else []
 
-    def each(self, days: Sequence[date], sql: DaySql) -> Iterator[list[tuple[date, Row]]]:
+    def each(self, days: Sequence[date], sql: DaySql) -> Iterator[list[Row]]:
         """The rows of one day, then of two more, four and so on, each read when it is asked for: most pages end in the
         first, and what is rare is found in few statements.
         """
