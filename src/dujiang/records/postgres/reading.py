@@ -1,8 +1,8 @@
 """Asks the database, day by day and within a time.
 
-Every statement names the partitions of the days that it is about. Asked of the partitioned table instead, PostgreSQL
-plans with every day that there is, which takes 5 ms a statement with 90 days, 40 the first time on a connection, and
-locks them all.
+Every statement names the partitions of the days that it is about. Of the partitioned table, unless bounds leave few
+days, PostgreSQL plans with every day that there is, which takes 5 ms a statement with 90 days and 40 the first time on
+a connection, and locks them all until the transaction ends.
 """
 
 import re
