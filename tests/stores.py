@@ -98,13 +98,13 @@ class SqliteHome:
 class PostgresHome:
     def __init__(self, url: str) -> None:
         self.url = url
-        self._address = address_of(make_url(url))
+        self.address = address_of(make_url(url))
 
     def sink(self) -> Store:
-        return PostgresSink(self._address)
+        return PostgresSink(self.address)
 
     def records(self, **options: Any) -> Records:
-        return PostgresRecords(self._address, **options)
+        return PostgresRecords(self.address, **options)
 
     def ask(self, statement: str) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.url, options="-c search_path=records") as connection:

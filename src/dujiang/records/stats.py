@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
-from sqlalchemy import Select, func, union_all
-
 from dujiang.core.errors import InvalidRequest
 from dujiang.records.histogram import quantiles
 from dujiang.records.items import Item, Items
@@ -13,11 +11,10 @@ from dujiang.records.moments import HOUR_MS, iso, start_of
 from dujiang.records.partitions import Partitions
 from dujiang.records.query import Scope
 from dujiang.records.reading import Clock, run
-from dujiang.records.sqlite_sums import last_folded_hour
 from dujiang.records.stats_query import TIMES, StatsQuery
-from dujiang.records.stats_sql import Part, Parts, sum_parts
+from dujiang.records.stats_sql import Rows, grouped, sum_rows
 from dujiang.records.sums import Sums, sums_of
-from dujiang.records.tables import Sql, compiled, rollups
+from dujiang.records.tables import Sql, compiled
 
 MAX_GROUPS = 10_000
 
@@ -35,20 +32,14 @@ class Stats:
         there are more than `MAX_GROUPS` groups.
         """
         groups = Groups(query)
-        ready: dict[Parts, Sql] = {}
-        for day, parts in sum_parts(query, scope, self._days.days(), now_ms):
-            if parts not in ready:
-                ready[parts] = compiled(union_all(*map(_rows, parts)))
-            for hour, currency, *rest in run(self._days, day, ready[parts], clock):
+        ready: dict[Rows, Sql] = {}
+        for day, rows in sum_rows(query, scope, self._days.days(), now_ms):
+            if rows not in ready:
+                is_small = rows.groups != "many"
+                ready[rows] = compiled(rows.statement if is_small else grouped(rows.statement.subquery()))
+            for hour, currency, *rest in run(self._days, day, ready[rows], clock):
                 groups.add(day, hour, currency, rest[: groups.width], sums_of(rest[groups.width :]))
         return groups.items()
-
-
-def _rows(part: Part) -> Select[Any]:
-    if part.unfolded_from is None:
-        return part.rows
-    # The larger of two values: SQLite would search its index from one of two conditions, and that may be the smaller.
-    return part.rows.where(rollups.c.hour >= func.max(last_folded_hour() + 1, part.unfolded_from))
 
 
 class Groups:
@@ -57,20 +48,15 @@ class Groups:
     def __init__(self, query: StatsQuery) -> None:
         self._query = query
         self._names = [group for group in query.group_by if group not in TIMES]
+        self._is_by_hour = "hour" in query.group_by
+        self._is_by_day = self._is_by_hour or "day" in query.group_by
         self._found: dict[tuple[Any, ...], dict[str, Sums]] = {}
         self.width = len(self._names)
         """How many of the groups are no times: what a row of sums has of them."""
 
     def add(self, day: date, hour: int, currency: str, values: Sequence[str], sums: Sums) -> None:
         """Raises `InvalidRequest` where there are too many groups."""
-        own: dict[str, Any] = {name: value or None for name, value in zip(self._names, values, strict=True)}
-        if own.get("scene_version"):
-            own["scene_version"] = int(own["scene_version"])
-        if "day" in self._query.group_by:
-            own["day"] = day.isoformat()
-        if "hour" in self._query.group_by:
-            own["hour"] = iso(start_of(day) + hour * HOUR_MS)
-        key = tuple(own[group] for group in self._query.group_by)
+        key = (day if self._is_by_day else None, hour if self._is_by_hour else 0, *values)
         by_currency = self._found.setdefault(key, {})
         if currency in by_currency:
             by_currency[currency].add(sums)
@@ -80,8 +66,18 @@ class Groups:
             raise InvalidRequest(f"There are more than {MAX_GROUPS} groups: narrow the range.", param="group_by")
 
     def items(self) -> Items:
-        keys = sorted(self._found, key=lambda key: [str(part or "") for part in key])
-        return [_item(self._query, key, self._found[key]) for key in keys]
+        found = [(self._named(*key), by_currency) for key, by_currency in self._found.items()]
+        found.sort(key=lambda group: [str(part or "") for part in group[0]])
+        return [_item(self._query, key, by_currency) for key, by_currency in found]
+
+    def _named(self, day: date | None, hour: int, *values: str) -> tuple[Any, ...]:
+        """A group's values in the order of `group_by`, as an item shows them."""
+        own: dict[str, Any] = {name: value or None for name, value in zip(self._names, values, strict=True)}
+        if own.get("scene_version"):
+            own["scene_version"] = int(own["scene_version"])
+        if day is not None:
+            own |= {"day": day.isoformat(), "hour": iso(start_of(day) + hour * HOUR_MS)}
+        return tuple(own[group] for group in self._query.group_by)
 
 
 def _item(query: StatsQuery, key: tuple[Any, ...], by_currency: dict[str, Sums]) -> Item:

@@ -3,14 +3,34 @@
 from collections.abc import Iterator, Sequence
 from datetime import date
 from functools import cache, partial
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import ColumnElement, Numeric, Select, Table, Text, case, cast, func, literal, select
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    FromClause,
+    Integer,
+    Numeric,
+    ScalarSelect,
+    Select,
+    Table,
+    Text,
+    case,
+    cast,
+    func,
+    literal,
+    literal_column,
+    select,
+    union_all,
+)
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
 from dujiang.core.errors import InvalidRequest
-from dujiang.records.cubes import CUBES, FINEST, HOURS, WHOLE_DAY, smallest_cube
+from dujiang.records.cubes import COARSER, CUBES, FINEST, HOURS, WHOLE_DAY, smallest_cube
 from dujiang.records.filters import conditions
 from dujiang.records.moments import DAY_MS, HOUR_MS, start_of
 from dujiang.records.query import NARROW_MS, Scope
@@ -34,22 +54,34 @@ class _Span(Struct, frozen=True):
     is_whole: bool
 
 
-class Part(Struct, frozen=True, eq=False):
-    """Rows that count. Their columns: hour, currency, one value per group that is no time, sums, histograms.
+class Rows(Struct, frozen=True, eq=False):
+    """A day's rows that count: hour, currency, one value per group that is no time, sums, histograms.
 
-    Of a part with `unfolded_from`, only those count whose hour is neither before that nor folded on their day.
+    `groups` tells of how many rows a group is made: a `few`, `many`, or but `one`. Folding moves calls from one row to
+    another, so that the statement sees all in one state.
     """
 
-    rows: Select[Any]
-    unfolded_from: int | None = None
+    statement: Select[Any] | CompoundSelect[Any]
+    groups: Literal["one", "few", "many"]
 
 
-Parts = tuple[Part, ...]
-"""What is to be seen in one state, since folding moves calls from one part to another."""
+def grouped(rows: FromClause) -> Select[*tuple[Any, ...]]:
+    """What rows with the columns of `Rows` come to by all that stands before the sums."""
+    names = [column.name for column in rows.columns]
+    key: list[ColumnElement[Any]] = [rows.c[name] for name in names[: -len(SUMS) - len(HISTOGRAMS)]]
+    sums = [func.sum(rows.c[name]).label(name) for name in SUMS]
+    histograms = [func.merged_histograms(rows.c[name]).label(name) for name in HISTOGRAMS]
+    return select(*key, *sums, *histograms).group_by(*key)
 
 
-def sum_parts(query: StatsQuery, scope: Scope, days: Sequence[date], now_ms: int) -> Iterator[tuple[date, Parts]]:
-    """What to add up on which day; days that are asked alike share their parts.
+def last_folded_hour() -> ScalarSelect[int]:
+    """As part of a statement: the day's last folded hour, -1 where there is none."""
+    last = func.coalesce(func.max(rollups.c.hour), -1)
+    return select(last).where(rollups.c.cube == COARSER[0]).scalar_subquery()
+
+
+def sum_rows(query: StatsQuery, scope: Scope, days: Sequence[date], now_ms: int) -> Iterator[tuple[date, Rows]]:
+    """What to add up on which day; days that are asked alike share their statement.
 
     Raises `InvalidRequest` where only the calls themselves could tell and the range is more than 24 hours.
     """
@@ -64,7 +96,7 @@ def sum_parts(query: StatsQuery, scope: Scope, days: Sequence[date], now_ms: int
             yield day, on_rollups(span)
         elif _is_of_users(query, scope):
             yield day, on_users(span)
-            yield from ((day, (_on_calls(day, rest, query, scope),)) for rest in _beside_quarters(span))
+            yield from ((day, _on_calls(day, rest, query, scope)) for rest in _beside_quarters(span))
         elif to_ms - from_ms > _NARROW_MS:
             raise InvalidRequest(
                 "Sums like these are kept for no longer range: give `from` and `to` at most 24 hours apart.",
@@ -73,7 +105,7 @@ def sum_parts(query: StatsQuery, scope: Scope, days: Sequence[date], now_ms: int
             )
         else:
             spans = _hours(span) if "hour" in query.group_by else [span]
-            yield from ((day, (_on_calls(day, each, query, scope),)) for each in spans)
+            yield from ((day, _on_calls(day, each, query, scope)) for each in spans)
 
 
 def _span_of(day: date, from_ms: int, to_ms: int, now_ms: int) -> _Span | None:
@@ -104,16 +136,18 @@ def _group_columns(query: StatsQuery) -> list[str]:
     return [_COLUMNS.get(group, group) for group in query.group_by if group not in TIMES]
 
 
-def _on_rollups(span: _Span, query: StatsQuery, scope: Scope) -> Parts:
+def _on_rollups(span: _Span, query: StatsQuery, scope: Scope) -> Rows:
     """On the smallest cube that answers, and on the finest for hours that are not folded into it yet."""
     cube = smallest_cube(_columns_asked(query, scope))
     hours = rollups.c.hour.between(span.from_hour, span.to_hour - 1)
     is_by_day = span.is_whole and "hour" not in query.group_by
+    sums = partial(_sums, rollups, query, scope)
     if cube == FINEST and not is_by_day:
-        return (Part(_sums(rollups, query, scope, rollups.c.cube == FINEST, hours)),)
-    folded = rollups.c.hour == WHOLE_DAY if is_by_day else hours
-    finest = _sums(rollups, query, scope, rollups.c.cube == FINEST, rollups.c.hour < _end_hour(span))
-    return Part(_sums(rollups, query, scope, rollups.c.cube == cube, folded)), Part(finest, span.from_hour)
+        return Rows(sums(rollups.c.cube == FINEST, hours), "many")
+    folded = sums(rollups.c.cube == cube, rollups.c.hour == WHOLE_DAY if is_by_day else hours)
+    is_unfolded = rollups.c.hour >= _Larger(last_folded_hour() + 1, literal(span.from_hour))
+    unfolded = sums(rollups.c.cube == FINEST, rollups.c.hour < _end_hour(span), is_unfolded)
+    return Rows(union_all(folded, unfolded), "many" if cube == FINEST else "few")
 
 
 def _end_hour(span: _Span) -> int:
@@ -121,9 +155,9 @@ def _end_hour(span: _Span) -> int:
     return HOURS if span.is_whole else span.to_hour
 
 
-def _on_users(span: _Span, query: StatsQuery, scope: Scope) -> Parts:
+def _on_users(span: _Span, query: StatsQuery, scope: Scope) -> Rows:
     """On the sums of the quarters that lie within, of which there may be none."""
-    return (Part(_sums(users, query, scope, users.c.quarter.in_(_quarters(span)))),)
+    return Rows(_sums(users, query, scope, users.c.quarter.in_(_quarters(span))), "many")
 
 
 def _beside_quarters(span: _Span) -> Iterator[_Span]:
@@ -141,18 +175,16 @@ def _quarters(span: _Span) -> range:
 
 
 def _sums(table: Table, query: StatsQuery, scope: Scope, *wanted: ColumnElement[bool]) -> Select[Any]:
-    """What the wanted rows of a table of sums come to, by hour where that is asked, and by currency and group."""
+    """The wanted rows of a table of sums; the hour is 0 where nobody asks for it."""
     filters = [table.c[name] == value for name in _FILTERS if (value := getattr(query.filters, name)) is not None]
     if scope.app is not None:
         filters.append(table.c.app == scope.app)
-    hour: ColumnElement[int] = table.c.hour if "hour" in query.group_by else literal(0)
-    key = [hour, table.c.currency, *(table.c[name] for name in _group_columns(query))]
-    sums = [func.sum(table.c[name]) for name in SUMS]
-    histograms = [func.merged_histograms(table.c[name]) for name in HISTOGRAMS]
-    return select(*key, *sums, *histograms).where(*wanted, *filters).group_by(*key)
+    hour: ColumnElement[int] = table.c.hour if "hour" in query.group_by else literal_column("0", Integer).label("hour")
+    names = ("currency", *_group_columns(query), *SUMS, *HISTOGRAMS)
+    return select(hour, *(table.c[name] for name in names)).where(*wanted, *filters)
 
 
-def _on_calls(day: date, span: _Span, query: StatsQuery, scope: Scope) -> Part:
+def _on_calls(day: date, span: _Span, query: StatsQuery, scope: Scope) -> Rows:
     start = start_of(day)
     filters = msgspec.structs.replace(
         query.filters, from_ms=start + span.from_hour * HOUR_MS, to_ms=start + span.to_hour * HOUR_MS
@@ -169,7 +201,7 @@ def _on_calls(day: date, span: _Span, query: StatsQuery, scope: Scope) -> Part:
     ]
     histograms = [func.counted_durations(calls.c[name]) for name in HISTOGRAMS]
     statement = select(literal(span.from_hour), currency, *groups, *sums, *histograms)
-    return Part(statement.where(*conditions(filters, scope)).group_by(currency, *groups))
+    return Rows(statement.where(*conditions(filters, scope)).group_by(currency, *groups), "one")
 
 
 def _sum_of(first: ColumnElement[int], *others: ColumnElement[int]) -> ColumnElement[Any]:
@@ -178,3 +210,19 @@ def _sum_of(first: ColumnElement[int], *others: ColumnElement[int]) -> ColumnEle
     for part in others:
         whole += part
     return func.sum(case((whole > MOST, MOST), else_=whole))
+
+
+class _Larger(FunctionElement[int]):
+    """The larger of two values. SQLite would search its index from one of two conditions, which may be the smaller."""
+
+    inherit_cache = True
+
+
+@compiles(_Larger)
+def _greatest(element: _Larger, compiler: SQLCompiler, **options: Any) -> str:
+    return f"greatest({compiler.process(element.clauses, **options)})"
+
+
+@compiles(_Larger, "sqlite")
+def _max(element: _Larger, compiler: SQLCompiler, **options: Any) -> str:
+    return f"max({compiler.process(element.clauses, **options)})"
