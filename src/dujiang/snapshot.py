@@ -1,7 +1,8 @@
 """Compiling a document into what calls are served from, so that little is done anew when little changed."""
 
-from collections.abc import Callable, Mapping
-from time import time
+from collections.abc import Callable, Iterator, Mapping
+from random import random
+from time import monotonic, time
 
 from msgspec import Struct
 
@@ -14,7 +15,7 @@ from dujiang.core.chat import Usage
 from dujiang.core.errors import AppError, Misconfigured
 from dujiang.core.money import Cost, Price
 from dujiang.core.protocols import Handler
-from dujiang.core.settings import ContentPolicy
+from dujiang.core.settings import ContentPolicy, Limits
 from dujiang.identity.accounts import Accounts
 from dujiang.identity.budgets import Budgets
 from dujiang.identity.counters import Counters
@@ -34,8 +35,14 @@ from dujiang.records.price_catalogue import bundled_catalogue
 from dujiang.records.pricing import Price as ListedPrice
 from dujiang.records.pricing import cost_micros
 from dujiang.records.stage import record
-from dujiang.resilience.settings import TimeoutSettings, overridden
-from dujiang.routing.catalog import Catalog, Load, Model, Target
+from dujiang.resilience.balancer import compile_balancers
+from dujiang.resilience.model import Model
+from dujiang.resilience.parking import Parking
+from dujiang.resilience.retry_budget import RetryBudget
+from dujiang.resilience.settings import ResilienceSettings, overridden
+from dujiang.resilience.target import Load, Place, Target
+from dujiang.resilience.vendor_limits import VendorLimits
+from dujiang.routing.catalog import Catalog
 from dujiang.routing.stage import route
 from dujiang.scenes.compiled import Scenes, compile_scenes
 from dujiang.scenes.output_stage import check_output
@@ -51,13 +58,17 @@ class Snapshot(Struct, frozen=True):
     revision: int
     document: Document
     handler: Handler
-    catalog: Catalog
+    catalog: Catalog[Model]
     rights: RightsTable
     budgets: Budgets
     scenes: Scenes
     services: dict[str, Service]
     unheeded: Unheeded
     total_s: float
+
+    def targets(self) -> Iterator[Target]:
+        """Those of all models."""
+        return (target for model in self.catalog.models.values() for target in model.targets)
 
 
 class Compiler:
@@ -78,7 +89,9 @@ class Compiler:
         store: Store,
         accounts: Accounts,
         users: Users,
+        workers: int = 1,
     ) -> None:
+        self._workers = workers
         self._expand = expand
         self._reveal = reveal
         self._embedded = embedded
@@ -95,7 +108,7 @@ class Compiler:
         """
         kept = before.services if before is not None else {}
         services = open_services(document.providers, self._expand, self._reveal, self._embedded, kept)
-        models = _Models(document, revision, services, before).compile()
+        models = _Models(document, revision, services, before, self._workers).compile()
         catalog = Catalog(models, document.aliases, frozenset(document.routes))
         rights = compile_roles(document.roles, document.apps)
         scenes = compile_scenes(document.scenes, before.scenes if before is not None else None)
@@ -123,8 +136,16 @@ class _Models:
     """Compiles the models of a document, those alone that are not the same as before."""
 
     def __init__(
-        self, document: Document, revision: int, services: Mapping[str, Service], before: Snapshot | None
+        self,
+        document: Document,
+        revision: int,
+        services: Mapping[str, Service],
+        before: Snapshot | None,
+        workers: int,
     ) -> None:
+        self._workers = workers
+        self._parkings: dict[tuple[str, str], Parking] = {}
+        self._provider_limits: dict[str, VendorLimits] = {}
         self._document = document
         self._revision = revision
         self._services = services
@@ -140,7 +161,7 @@ class _Models:
         }
 
     def _model(self, name: str, settings: DeclaredModel, before: Model | None) -> Model:
-        loads = {(each.name, each.credential): each.load for each in before.targets} if before is not None else {}
+        learnt = {(each.name, each.credential): each for each in before.targets} if before is not None else {}
         declared = declared_price(settings.price, self._revision) if settings.price is not None else None
         targets: list[Target] = []
         absent: list[Service] = []
@@ -149,36 +170,70 @@ class _Models:
             if service.missing:
                 absent.append(service)
             else:
-                targets += self._targets(settings, target, declared, loads)
-        total_s = _timeouts(self._document, settings).total_s
-        return Model(name, settings.version, tuple(targets), _missing(name, absent), total_s)
+                targets += self._targets(settings, target, declared, learnt)
+        resilience = _resilience(self._document, settings)
+        retries = before.retries if before is not None else RetryBudget(resilience.retry.budget_ratio, monotonic)
+        retries.apply(resilience.retry.budget_ratio)
+        balancers = compile_balancers(resilience.balancing, targets, monotonic, random)
+        missing = _missing(name, absent)
+        return Model(name, settings.version, tuple(targets), missing, resilience, retries, balancers)
 
     def _targets(
         self,
         model: DeclaredModel,
         target: DeclaredTarget,
         declared: ListedPrice | None,
-        loads: Mapping[tuple[str, str], Load],
+        learnt: Mapping[tuple[str, str], Target],
     ) -> list[Target]:
         """A target for each credential of the provider."""
-        timeouts = _timeouts(self._document, model, target)
+        resilience = _resilience(self._document, model, target)
+        timeouts = resilience.timeouts
         clocks = Clocks(timeouts.connect_s, timeouts.total_s, timeouts.first_token_s, timeouts.idle_s)
         endpoints = self._services[target.provider].endpoints(target.model, clocks)
         total_weight = sum(endpoint.weight for endpoint in endpoints)
         price = _price(self._book, declared, self._document.providers[target.provider].kind, target.model)
         label = f"{target.provider}/{target.model}"
-        return [
-            Target(
-                target.provider,
-                label,
-                endpoint.credential,
-                target.weight * endpoint.weight / total_weight,
-                endpoint.open,
-                price,
-                loads.get((label, endpoint.credential)),
+        found: list[Target] = []
+        for endpoint in endpoints:
+            before = learnt.get((label, endpoint.credential))
+            load = before.load if before is not None else Load(resilience.breaker, monotonic, random)
+            load.breaker.apply(resilience.breaker)
+            found.append(
+                Target(
+                    Place(target.provider, label, endpoint.credential),
+                    target.weight * endpoint.weight / total_weight,
+                    endpoint.open,
+                    load,
+                    self._parking(target.provider, endpoint.credential),
+                    price,
+                    self._limits(target),
+                    timeouts,
+                )
             )
-            for endpoint in endpoints
-        ]
+        return found
+
+    def _parking(self, provider: str, credential: str) -> Parking:
+        """What is learnt of a credential, until its provider is another."""
+        known = self._parkings.get((provider, credential))
+        if known is None:
+            is_same = self._before is not None and self._before.services.get(provider) is self._services[provider]
+            targets = self._before.targets() if self._before is not None and is_same else ()
+            same = (each for each in targets if (each.provider, each.credential) == (provider, credential))
+            before = next(same, None)
+            known = before.parking if before is not None else Parking(monotonic, random)
+            self._parkings[provider, credential] = known
+        return known
+
+    def _limits(self, target: DeclaredTarget) -> VendorLimits | None:
+        """The limits of a target, within those of its provider."""
+        of_provider = self._document.providers[target.provider].limits
+        provider = self._provider_limits.get(target.provider)
+        if provider is None and _is_rated(of_provider):
+            provider = VendorLimits(of_provider, self._workers, monotonic)
+            self._provider_limits[target.provider] = provider
+        if not _is_rated(target.limits):
+            return provider
+        return VendorLimits(target.limits, self._workers, monotonic, provider)
 
 
 def _unchanged(document: Document, services: Mapping[str, Service], before: Snapshot | None) -> frozenset[str]:
@@ -223,9 +278,13 @@ def _missing(name: str, absent: list[Service]) -> AppError:
     return Misconfigured(f"The model {name} cannot be asked. {reasons}", reason="no_usable_target", param="model")
 
 
-def _timeouts(document: Document, model: DeclaredModel, target: DeclaredTarget | None = None) -> TimeoutSettings:
+def _resilience(document: Document, model: DeclaredModel, target: DeclaredTarget | None = None) -> ResilienceSettings:
     settings = document.resilience
     for declared in (model, target):
         if declared is not None and declared.resilience:
             settings = overridden(settings, declared.resilience)
-    return settings.timeouts
+    return settings
+
+
+def _is_rated(limits: Limits) -> bool:
+    return limits.rpm is not None or limits.tpm is not None

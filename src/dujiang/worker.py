@@ -97,6 +97,7 @@ def open_runtime(orders: Orders, database: Database, store: Store) -> Runtime:
         store=store,
         accounts=Accounts(store, Ledger(database), Foresight()),
         users=users,
+        workers=orders.workers,
     )
     configuration = open_configuration(database, secrets, compiler)
     configuration.load()

@@ -173,8 +173,8 @@ def _providers(runtime: Runtime) -> Providers:
     found: Providers = {name: {} for name in snapshot.services}
     for model in snapshot.catalog.models.values():
         for target in model.targets:
-            load, targets = target.load, found[target.provider]
-            targets[target.name] = _worse(targets.get(target.name), TargetHealth(load.state, load.since, load.reason))
+            targets, standing = found[target.provider], target.standing(now)
+            targets[target.name] = _worse(targets.get(target.name), TargetHealth(*standing))
     for name, service in snapshot.services.items():
         for credential, reason in service.unusable.items():
             found[name][f"credentials.{credential}"] = TargetHealth("unconfigured", None, reason)

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Awaitable
+from typing import Any
 
 from dujiang.core.call import Call
 from dujiang.core.errors import InvalidRequest, NotBuilt, NotFound
@@ -10,7 +11,7 @@ from dujiang.core.reply import Reply
 from dujiang.routing.catalog import Catalog
 
 
-def route(catalog: Catalog) -> Stage:
+def route(catalog: Catalog[Any]) -> Stage:
     """Plan a call to the model it names. Raises `NotFound` for a name that is no model's."""
     plans = catalog.plans
 
@@ -27,7 +28,7 @@ def route(catalog: Catalog) -> Stage:
     return stage
 
 
-def _explain(name: str, catalog: Catalog) -> InvalidRequest | NotFound | NotBuilt:
+def _explain(name: str, catalog: Catalog[Any]) -> InvalidRequest | NotFound | NotBuilt:
     if not name:
         return InvalidRequest("Name a `model`.", param="model")
     if name == "auto" or name.startswith("auto:"):

@@ -1,0 +1,213 @@
+"""One model at one provider under one credential: what is learnt of it, and whether it may be asked now."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Literal, NamedTuple
+
+from dujiang.core.errors import UpstreamError
+from dujiang.core.money import Price, unpriced
+from dujiang.core.protocols import Handler
+from dujiang.resilience.breaker import Breaker, State, Ticket
+from dujiang.resilience.candidate import TargetLoad
+from dujiang.resilience.cooldown import Cooldown
+from dujiang.resilience.parking import Parking
+from dujiang.resilience.settings import BreakerSettings, TimeoutSettings
+from dujiang.resilience.vendor_limits import Taken, VendorLimits
+from dujiang.resilience.verdict import verdict
+
+Shown = Literal["ok", "failing", "open", "half_open", "cooling", "parked", "drained", "ejected", "unused"]
+"""What operators see. `failing`: the last call did, and the breaker is closed still."""
+
+SLOW_SHARE = 0.8
+"""Of its clock: an answer that takes more is slow."""
+
+
+class Standing(NamedTuple):
+    """How a target is, since when (ISO 8601, UTC; None before its first call), and why it is not well."""
+
+    state: Shown
+    since: str | None
+    reason: str | None
+
+
+class Place(NamedTuple):
+    """What tells a target from all others."""
+
+    provider: str
+    name: str
+    credential: str
+
+
+class Entry(NamedTuple):
+    """A call that a target took. It is reported once for its opening, and again where its stream breaks."""
+
+    ticket: Ticket
+    target_era: int
+    credential_era: int
+    taken: Taken | None
+
+
+class Load(TargetLoad):
+    """What is learnt of a target, which outlives the revision that declares it."""
+
+    __slots__ = ("breaker", "cooldown", "last_error", "noted_at", "parking")
+
+    def __init__(self, settings: BreakerSettings, clock: Callable[[], float], draw: Callable[[], float]) -> None:
+        super().__init__()
+        self.breaker = Breaker(settings, clock, draw, self._changed)
+        self.cooldown = Cooldown(clock)
+        self.parking = Parking(clock, draw)
+        self.last_error: str | None = None
+        self.noted_at: datetime | None = None
+
+    def note(self, reason: str | None) -> None:
+        """Remember how the last call went: None for well, else the code of its error."""
+        if self.noted_at is None or (reason is None) != (self.last_error is None):
+            self.noted_at = datetime.now(UTC)
+        self.last_error = reason
+
+    def _changed(self, state: State, reason: str | None) -> None:
+        if state == "closed":
+            self.restored_at = self.breaker.since
+
+
+class Target:
+    """A target that calls are sent to. `parking` is its credential's, and `limits` the vendor's, shared with others."""
+
+    __slots__ = (
+        "breakers",
+        "credential",
+        "credit",
+        "first_token_s",
+        "limits",
+        "load",
+        "name",
+        "open",
+        "parking",
+        "price",
+        "provider",
+        "total_s",
+        "weight",
+    )
+
+    provider: str
+    name: str
+    credential: str
+    weight: float
+    load: Load
+    price: Price
+    open: Handler
+
+    def __init__(
+        self,
+        place: Place,
+        weight: float,
+        open: Handler,
+        load: Load,
+        parking: Parking,
+        price: Price = unpriced,
+        limits: VendorLimits | None = None,
+        timeouts: TimeoutSettings = TimeoutSettings(),
+    ) -> None:
+        self.provider, self.name, self.credential = place
+        self.weight = weight
+        self.open = open
+        self.price = price
+        self.load = load
+        self.parking = parking
+        self.limits = limits
+        self.first_token_s = timeouts.first_token_s
+        self.total_s = timeouts.total_s
+        self.breakers: Sequence[Breaker] = (load.breaker,)
+        self.credit = 0.0
+
+    @property
+    def barred_until(self) -> float:
+        """The moment before which it must not be asked, for another reason than failing; past where there is none."""
+        load = self.load
+        until = load.cooldown.until
+        if load.parking.reason is not None:
+            until = max(until, load.parking.recheck_at)
+        if self.parking.reason is not None:
+            until = max(until, self.parking.recheck_at)
+        return until
+
+    def has_room(self, tokens: int) -> bool:
+        """Whether the vendor's own limits let a call through that is expected to use so many tokens."""
+        return self.limits is None or self.limits.has_room(tokens)
+
+    def enter(self, tokens: int, *, is_last_resort: bool = False) -> Entry | None:
+        """Take a call, or not: somebody else may have taken the last place of a probe meanwhile."""
+        load = self.load
+        target_era, credential_era = load.parking.enter(), self.parking.enter()
+        if target_era is None or credential_era is None:
+            return None
+        ticket = load.breaker.enter(is_last_resort=is_last_resort)
+        if ticket is None:
+            return None
+        load.in_flight += 1
+        taken = self.limits.take(tokens) if self.limits is not None else None
+        return Entry(ticket, target_era, credential_era, taken)
+
+    def opened(self, entry: Entry, waited_s: float, now: float, *, is_streamed: bool) -> None:
+        """The answer began, or is there as a whole. `now` is of the clock that all of this was made with."""
+        load = self.load
+        if is_streamed:
+            load.first_token.observe(waited_s, now)
+        bound_s = self.first_token_s if is_streamed else self.total_s
+        load.breaker.succeed(entry.ticket, waited_s > SLOW_SHARE * bound_s)
+        if load.parking.reason is not None:
+            load.parking.succeed(entry.target_era)
+        if self.parking.reason is not None:
+            self.parking.succeed(entry.credential_era)
+        if load.last_error is not None or load.noted_at is None:
+            load.note(None)
+
+    def failed(self, entry: Entry, error: UpstreamError) -> None:
+        """The call could not be opened, or its stream broke."""
+        load, found = self.load, verdict(error)
+        if found.hurts_breaker:
+            load.breaker.fail(entry.ticket, error.code)
+        else:
+            load.breaker.cancel(entry.ticket)
+        if found.cools and not load.cooldown.cool(error.retry_after_s):
+            load.parking.park(entry.target_era, error.code, error.retry_after_s or 0.0)
+        if found.parks == "target":
+            load.parking.park(entry.target_era, error.code)
+        elif found.parks is not None:
+            self.parking.park(entry.credential_era, error.code, error.retry_after_s or 0.0)
+        if found.hurts_breaker or found.cools or found.parks is not None:
+            load.note(error.code)
+
+    def told_nothing(self, entry: Entry) -> None:
+        """The call ended for a reason that is not the target's."""
+        self.load.breaker.cancel(entry.ticket)
+
+    def leave(self, entry: Entry, tokens: int, answered_in_s: float | None, now: float) -> None:
+        """The call is over, and used so many tokens. `answered_in_s` is what a whole answer took, None for others."""
+        load = self.load
+        load.in_flight -= 1
+        if entry.taken is not None and self.limits is not None:
+            self.limits.correct(entry.taken, tokens)
+        if answered_in_s is not None and tokens:
+            load.per_token.observe(answered_in_s / tokens, now)
+
+    def standing(self, now: float) -> Standing:
+        """What operators see of it."""
+        load = self.load
+        breaker = load.breaker
+        if breaker.state != "closed":
+            return Standing(breaker.state, _iso(now - breaker.since), breaker.reason)
+        parked = load.parking.reason or self.parking.reason
+        since = load.noted_at.isoformat(timespec="seconds") if load.noted_at is not None else None
+        if parked is not None:
+            return Standing("parked", since, parked)
+        if load.cooldown.until > now:
+            return Standing("cooling", since, load.last_error)
+        if load.noted_at is None:
+            return Standing("unused", None, None)
+        return Standing("ok" if load.last_error is None else "failing", since, load.last_error)
+
+
+def _iso(ago_s: float) -> str:
+    return (datetime.now(UTC) - timedelta(seconds=ago_s)).isoformat(timespec="seconds")
