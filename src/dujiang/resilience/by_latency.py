@@ -56,8 +56,10 @@ class ByLatency(Generic[T]):
     def _cost(self, target: T, now: float) -> float:
         """What one call more would cost there, in seconds for a weight of 1."""
         load = target.load
-        latency_s = self._series(load).at(now)
-        if latency_s == 0.0 and load.in_flight:
-            latency_s = _UNKNOWN_S
+        series = self._series(load)
+        if load.in_flight:
+            latency_s = series.value or _UNKNOWN_S
+        else:
+            latency_s = series.at(now)
         weight = target.weight if load.restored_at is None else self._slow_start.weight(target)
         return latency_s * (load.in_flight + 1) / weight
