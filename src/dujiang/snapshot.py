@@ -5,6 +5,7 @@ from random import random
 from time import monotonic, time
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from dujiang.chat.dispatch import dispatch
 from dujiang.chat.pipeline import compose, parse
@@ -39,8 +40,8 @@ from dujiang.resilience.balancer import compile_balancers
 from dujiang.resilience.model import Model
 from dujiang.resilience.parking import Parking
 from dujiang.resilience.retry_budget import RetryBudget
-from dujiang.resilience.settings import ResilienceSettings, overridden
-from dujiang.resilience.target import Load, Place, Target
+from dujiang.resilience.settings import ConcurrencySettings, ResilienceSettings, overridden
+from dujiang.resilience.target import Load, Place, Places, Shared, Target
 from dujiang.resilience.vendor_limits import VendorLimits
 from dujiang.routing.catalog import Catalog
 from dujiang.routing.stage import route
@@ -145,6 +146,7 @@ class _Models:
     ) -> None:
         self._workers = workers
         self._parkings: dict[tuple[str, str], Parking] = {}
+        self._places: dict[str, Places] = {}
         self._provider_limits: dict[str, VendorLimits] = {}
         self._document = document
         self._revision = revision
@@ -196,17 +198,21 @@ class _Models:
         found: list[Target] = []
         for endpoint in endpoints:
             before = learnt.get((label, endpoint.credential))
-            load = before.load if before is not None else Load(resilience.breaker, monotonic, random)
-            load.breaker.apply(resilience.breaker)
+            concurrency = self._concurrency(resilience.concurrency, target)
+            load = before.load if before is not None else Load(resilience.breaker, concurrency, monotonic, random)
+            load.apply(resilience.breaker, concurrency)
             found.append(
                 Target(
                     Place(target.provider, label, endpoint.credential),
                     target.weight * endpoint.weight / total_weight,
                     endpoint.open,
                     load,
-                    self._parking(target.provider, endpoint.credential),
+                    Shared(
+                        self._parking(target.provider, endpoint.credential),
+                        self._places_of(target.provider),
+                        self._limits(target),
+                    ),
                     price,
-                    self._limits(target),
                     timeouts,
                 )
             )
@@ -223,6 +229,18 @@ class _Models:
             known = before.parking if before is not None else Parking(monotonic, random)
             self._parkings[provider, credential] = known
         return known
+
+    def _places_of(self, provider: str) -> Places:
+        """The places of a provider, this worker's share of them."""
+        if provider not in self._places:
+            limit = self._document.providers[provider].limits.concurrency
+            self._places[provider] = Places() if limit is None else Places(max(1, limit // self._workers))
+        return self._places[provider]
+
+    def _concurrency(self, settings: ConcurrencySettings, target: DeclaredTarget) -> ConcurrencySettings:
+        """How many calls a target gets at once from this worker."""
+        most = min(settings.limit, target.limits.concurrency or settings.limit)
+        return replace(settings, limit=max(1, most // self._workers))
 
     def _limits(self, target: DeclaredTarget) -> VendorLimits | None:
         """The limits of a target, within those of its provider."""

@@ -1,5 +1,6 @@
 """The catalogue of models: what each can do, costs and how it is; and the door by which models are written."""
 
+from time import monotonic
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -61,8 +62,10 @@ def _item(runtime: Runtime, caller: Caller, name: str, part: dict[str, Any]) -> 
     catalog = runtime.snapshot.catalog
     model = catalog.models.get(name)
     targets = model.targets if model is not None else ()
-    states = [target.load.state for target in targets]
-    health = "unconfigured" if not states else "failing" if all(state == "failing" for state in states) else "ok"
+    now = monotonic()
+    standings = [target.standing(now) for target in targets]
+    is_failing = all(standing.state not in {"ok", "unused"} for standing in standings)
+    health = "unconfigured" if not standings else "failing" if is_failing else "ok"
     shown = {key: part.get(key) for key in _SHOWN}
     found = {"id": name, **shown, "health": health, "aliases": [a for a, to in catalog.aliases.items() if to == name]}
     if caller.app == PLATFORM_APP:
@@ -72,12 +75,13 @@ def _item(runtime: Runtime, caller: Caller, name: str, part: dict[str, Any]) -> 
                 {
                     "target": target.name,
                     "credential": target.credential,
-                    "state": target.load.state,
-                    "since": target.load.since,
-                    "reason": target.load.reason,
+                    "state": standing.state,
+                    "since": standing.since,
+                    "reason": standing.reason,
                     "in_flight": target.load.in_flight,
+                    "limit": target.load.limit.limit,
                 }
-                for target in targets
+                for target, standing in zip(targets, standings, strict=True)
             ],
         }
     return found

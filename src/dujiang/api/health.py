@@ -1,7 +1,8 @@
 """Is it alive, is it ready, and how are its parts, in the worst state that any worker tells."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from time import monotonic
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 from fastapi import APIRouter, Depends, Request, Response
@@ -17,14 +18,29 @@ from dujiang.runtime import Runtime
 router = APIRouter(tags=["health"])
 
 _TOPIC = "health"
-_ORDER = ("unconfigured", "failing", "ok", "unused")
+State = Literal[
+    "unconfigured",
+    "ejected",
+    "open",
+    "half_open",
+    "parked",
+    "failing",
+    "cooling",
+    "drained",
+    "ok",
+    "unused",
+]
+_ORDER = get_args(State)
 """Of a target in several workers, with several credentials or in several models, the first of these is shown."""
 
 
-class TargetHealth(Struct, omit_defaults=True):
-    """`state` is what calls met last: `ok`, `failing`, `unused` before the first, or `unconfigured`."""
+_WELL = {"ok", "unused", "unconfigured"}
 
-    state: Literal["ok", "failing", "unused", "unconfigured"]
+
+class TargetHealth(Struct, omit_defaults=True):
+    """How a target is; `unconfigured` where something is missing that an operator must give."""
+
+    state: State
     since: str | None = None
     reason: str | None = None
 
@@ -48,7 +64,7 @@ class WorkerHealth(Struct):
         return (
             self.stale is None
             and (self.database, self.store, self.journal.status) == ("ok", "ok", "ok")
-            and all(target.state != "failing" for targets in self.providers.values() for target in targets.values())
+            and all(target.state in _WELL for targets in self.providers.values() for target in targets.values())
         )
 
 
@@ -171,6 +187,7 @@ def _worse(known: TargetHealth | None, other: TargetHealth) -> TargetHealth:
 def _providers(runtime: Runtime) -> Providers:
     snapshot = runtime.snapshot
     found: Providers = {name: {} for name in snapshot.services}
+    now = monotonic()
     for model in snapshot.catalog.models.values():
         for target in model.targets:
             targets, standing = found[target.provider], target.standing(now)

@@ -62,9 +62,24 @@ class _Asking:
         call.model = model.name
         call.model_version = model.version
         model.retries.deposit(call.client_retries)
+        gate, waited_s = model.gate, 0.0
+        if not gate.try_enter():
+            began = monotonic()
+            await gate.wait(call.caller.app, call.deadline)
+            waited_s = monotonic() - began
+        try:
+            reply = await self._ask_within(call, model, dues, why, waited_s)
+        except BaseException:
+            gate.leave()
+            raise
+        reply.on_close(lambda _: gate.leave())
+        return reply
+
+    async def _ask_within(self, call: Call, model: Model, dues: tuple[Due, ...], why: str, waited_s: float) -> Reply:
+        """As `ask`, with a place at the model."""
         target, entry = await self._taken(call, model, ())
         try:
-            return await self._open(call, target, entry, why, 0.0, dues)
+            return await self._open(call, target, entry, why, waited_s, dues)
         except UpstreamError as error:
             return await self._ask_again(call, model, target, dues, error)
 

@@ -2,7 +2,8 @@
 
 from typing import Protocol
 
-from dujiang.core.money import Price
+from dujiang.core.chat import Usage
+from dujiang.core.money import Cost
 from dujiang.resilience.ewma import PeakEwma
 
 
@@ -59,8 +60,9 @@ class Candidate(Protocol):
     @property
     def weight(self) -> float: ...
 
-    @property
-    def price(self) -> Price: ...
+    def price(self, usage: Usage, /) -> Cost | None:
+        """What a use of it costs; None when that is not known."""
+        ...
 
     @property
     def load(self) -> TimedLoad: ...
@@ -76,8 +78,14 @@ class TargetLoad:
 
     __slots__ = ("first_token", "in_flight", "per_token", "restored_at")
 
+    restored_at: float | None
+
     def __init__(self) -> None:
         self.in_flight = 0
-        self.restored_at: float | None = None
+        self.restored_at = None
         self.first_token = PeakEwma()
         self.per_token = PeakEwma()
+
+    def come_back(self, at: float) -> None:
+        """The target is well again since that moment: slow start begins."""
+        self.restored_at = at

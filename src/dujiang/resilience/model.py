@@ -9,6 +9,8 @@ from dujiang.core.call import Call, One, Plan
 from dujiang.core.errors import AppError, Unavailable
 from dujiang.resilience.balancer import Balancers
 from dujiang.resilience.ejection import usable
+from dujiang.resilience.fair_queue import FairQueue
+from dujiang.resilience.gate import Gate, Waiting
 from dujiang.resilience.retry_budget import RetryBudget
 from dujiang.resilience.settings import ResilienceSettings
 from dujiang.resilience.sticky import sticky_key
@@ -35,6 +37,7 @@ class Model:
         "_balancers",
         "_sticks",
         "fallbacks",
+        "gate",
         "missing",
         "name",
         "plan",
@@ -55,6 +58,8 @@ class Model:
         retries: RetryBudget,
         balancers: Balancers[Target],
     ) -> None:
+        waiting = FairQueue[Waiting](settings.concurrency.queue, settings.concurrency.max_wait_s)
+        self.gate = Gate(waiting, self._places)
         self.name = name
         self.version = version
         self.targets = targets
@@ -88,8 +93,17 @@ class Model:
             if target.load.breaker.allows(is_last_resort=True) and target.has_room(tokens):
                 return Choice(target, is_last_resort=True)
         if pool.ready:
-            return min(target.limits.room_at(tokens) for target in pool.ready if target.limits is not None)
+            return min(target.room_at(tokens, now) for target in pool.ready)
         return pool.recovers_at
+
+    def _places(self) -> int:
+        """How many calls the targets that may be asked take at once; one where none may, for its probe."""
+        places = 0
+        for target in self.targets:
+            load = target.load
+            if load.breaker.state == "closed":
+                places += load.limit.limit
+        return places or 1
 
     async def wait(self, until: float, call: Call) -> None:
         """Wait for the moment at which somebody may be asked. Raises `Unavailable` at once where that is too late."""

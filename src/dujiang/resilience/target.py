@@ -2,16 +2,19 @@
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from math import inf
 from typing import Literal, NamedTuple
 
+from dujiang.core.chat import Usage
 from dujiang.core.errors import UpstreamError
-from dujiang.core.money import Price, unpriced
+from dujiang.core.money import Cost, Price, unpriced
 from dujiang.core.protocols import Handler
 from dujiang.resilience.breaker import Breaker, State, Ticket
 from dujiang.resilience.candidate import TargetLoad
 from dujiang.resilience.cooldown import Cooldown
+from dujiang.resilience.limiter import Limit, limit_of, outcome_of
 from dujiang.resilience.parking import Parking
-from dujiang.resilience.settings import BreakerSettings, TimeoutSettings
+from dujiang.resilience.settings import BreakerSettings, ConcurrencySettings, TimeoutSettings
 from dujiang.resilience.vendor_limits import Taken, VendorLimits
 from dujiang.resilience.verdict import verdict
 
@@ -20,6 +23,10 @@ Shown = Literal["ok", "failing", "open", "half_open", "cooling", "parked", "drai
 
 SLOW_SHARE = 0.8
 """Of its clock: an answer that takes more is slow."""
+
+
+_PLACE_S = 0.02
+"""How soon to look again for a place that others have: rarely, since the gate lets in as many as there are."""
 
 
 class Standing(NamedTuple):
@@ -48,17 +55,37 @@ class Entry(NamedTuple):
 
 
 class Load(TargetLoad):
-    """What is learnt of a target, which outlives the revision that declares it."""
+    """What is learnt of a target, which outlives the revision that declares it. `limit` is how many calls it gets at
+    once.
+    """
 
-    __slots__ = ("breaker", "cooldown", "last_error", "noted_at", "parking")
+    __slots__ = ("breaker", "cooldown", "last_error", "limit", "limited_by", "noted_at", "parking")
 
-    def __init__(self, settings: BreakerSettings, clock: Callable[[], float], draw: Callable[[], float]) -> None:
+    limit: Limit
+    limited_by: ConcurrencySettings
+
+    def __init__(
+        self,
+        breaker: BreakerSettings,
+        concurrency: ConcurrencySettings,
+        clock: Callable[[], float],
+        draw: Callable[[], float],
+    ) -> None:
         super().__init__()
-        self.breaker = Breaker(settings, clock, draw, self._changed)
+        self.limit = limit_of(concurrency)
+        self.limited_by = concurrency
+        self.breaker = Breaker(breaker, clock, draw, self._changed)
         self.cooldown = Cooldown(clock)
         self.parking = Parking(clock, draw)
         self.last_error: str | None = None
         self.noted_at: datetime | None = None
+
+    def apply(self, breaker: BreakerSettings, concurrency: ConcurrencySettings) -> None:
+        """Go on by other settings, as after a reload. What was learnt stays where they are the same."""
+        self.breaker.apply(breaker)
+        if concurrency != self.limited_by:
+            self.limit = limit_of(concurrency)
+            self.limited_by = concurrency
 
     def note(self, reason: str | None) -> None:
         """Remember how the last call went: None for well, else the code of its error."""
@@ -68,13 +95,32 @@ class Load(TargetLoad):
 
     def _changed(self, state: State, reason: str | None) -> None:
         if state == "closed":
-            self.restored_at = self.breaker.since
+            self.come_back(self.breaker.since)
+
+
+class Places:
+    """How many calls a provider takes at once over all its targets, and how many it is serving."""
+
+    __slots__ = ("in_flight", "limit")
+
+    def __init__(self, limit: float = inf) -> None:
+        self.limit = limit
+        self.in_flight = 0
+
+
+class Shared(NamedTuple):
+    """What a target has in common with others: its credential's parking, its provider's places, the vendor's limits."""
+
+    parking: Parking
+    places: Places
+    limits: VendorLimits | None = None
 
 
 class Target:
-    """A target that calls are sent to. `parking` is its credential's, and `limits` the vendor's, shared with others."""
+    """A target that calls are sent to."""
 
     __slots__ = (
+        "_price",
         "breakers",
         "credential",
         "credit",
@@ -84,7 +130,7 @@ class Target:
         "name",
         "open",
         "parking",
-        "price",
+        "places",
         "provider",
         "total_s",
         "weight",
@@ -95,7 +141,6 @@ class Target:
     credential: str
     weight: float
     load: Load
-    price: Price
     open: Handler
 
     def __init__(
@@ -104,18 +149,16 @@ class Target:
         weight: float,
         open: Handler,
         load: Load,
-        parking: Parking,
+        shared: Shared,
         price: Price = unpriced,
-        limits: VendorLimits | None = None,
         timeouts: TimeoutSettings = TimeoutSettings(),
     ) -> None:
         self.provider, self.name, self.credential = place
         self.weight = weight
         self.open = open
-        self.price = price
+        self._price = price
         self.load = load
-        self.parking = parking
-        self.limits = limits
+        self.parking, self.places, self.limits = shared
         self.first_token_s = timeouts.first_token_s
         self.total_s = timeouts.total_s
         self.breakers: Sequence[Breaker] = (load.breaker,)
@@ -132,9 +175,19 @@ class Target:
             until = max(until, self.parking.recheck_at)
         return until
 
+    def price(self, usage: Usage) -> Cost | None:
+        """What a use of it costs, None when that is not known."""
+        return self._price(usage)
+
     def has_room(self, tokens: int) -> bool:
-        """Whether the vendor's own limits let a call through that is expected to use so many tokens."""
+        """Whether it takes one call more now, which is expected to use so many tokens."""
+        if self.load.in_flight >= self.load.limit.limit or self.places.in_flight >= self.places.limit:
+            return False
         return self.limits is None or self.limits.has_room(tokens)
+
+    def room_at(self, tokens: int, now: float) -> float:
+        """The moment at which it may take one, if nothing else happens: places come back at any time."""
+        return max(now + _PLACE_S, self.limits.room_at(tokens) if self.limits is not None else 0.0)
 
     def enter(self, tokens: int, *, is_last_resort: bool = False) -> Entry | None:
         """Take a call, or not: somebody else may have taken the last place of a probe meanwhile."""
@@ -146,6 +199,7 @@ class Target:
         if ticket is None:
             return None
         load.in_flight += 1
+        self.places.in_flight += 1
         taken = self.limits.take(tokens) if self.limits is not None else None
         return Entry(ticket, target_era, credential_era, taken)
 
@@ -154,6 +208,7 @@ class Target:
         load = self.load
         if is_streamed:
             load.first_token.observe(waited_s, now)
+        load.limit.note(load.in_flight, "ok", waited_s if is_streamed else None)
         bound_s = self.first_token_s if is_streamed else self.total_s
         load.breaker.succeed(entry.ticket, waited_s > SLOW_SHARE * bound_s)
         if load.parking.reason is not None:
@@ -166,6 +221,7 @@ class Target:
     def failed(self, entry: Entry, error: UpstreamError) -> None:
         """The call could not be opened, or its stream broke."""
         load, found = self.load, verdict(error)
+        load.limit.note(load.in_flight, outcome_of(error))
         if found.hurts_breaker:
             load.breaker.fail(entry.ticket, error.code)
         else:
@@ -187,6 +243,7 @@ class Target:
         """The call is over, and used so many tokens. `answered_in_s` is what a whole answer took, None for others."""
         load = self.load
         load.in_flight -= 1
+        self.places.in_flight -= 1
         if entry.taken is not None and self.limits is not None:
             self.limits.correct(entry.taken, tokens)
         if answered_in_s is not None and tokens:
