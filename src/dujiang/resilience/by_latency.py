@@ -28,8 +28,10 @@ def per_token(load: TimedLoad) -> PeakEwma:
 class ByLatency(Generic[T]):
     """The least latency × (calls in flight + 1) for its weight, latency being the peak EWMA of one series.
 
-    Finagle's peak EWMA. Who was never measured is asked at once, and again only after its first answer, unless nobody
-    was measured. Up to three targets are all compared; of more, two are. `clock` is the one that samples are told by.
+    Finagle's peak EWMA, but that what is known of a target fades only while it has no calls: those that wait for their
+    first token, perhaps for minutes, would else make it look faster by the second. Who was never measured is asked at
+    once, and again only after its first answer, unless nobody was measured. Up to three targets are all compared; of
+    more, two are. `clock` is the one that samples are told by.
     """
 
     __slots__ = ("_clock", "_pairs", "_series", "_slow_start")
