@@ -59,9 +59,6 @@ class ByLatency(Generic[T]):
         """What one call more would cost there, in seconds for a weight of 1."""
         load = target.load
         series = self._series(load)
-        if load.in_flight:
-            latency_s = series.value or _UNKNOWN_S
-        else:
-            latency_s = series.at(now)
+        latency_s = series.value or _UNKNOWN_S if load.in_flight else series.at(now)
         weight = target.weight if load.restored_at is None else self._slow_start.weight(target)
         return latency_s * (load.in_flight + 1) / weight
