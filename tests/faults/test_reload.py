@@ -23,7 +23,8 @@ from dujiang.migrations import upgrade
 from dujiang.providers.openai_compatible import RemoteService
 from dujiang.records.journal import Journal
 from dujiang.records.settings import RecordSettings
-from dujiang.routing.catalog import Catalog, Model
+from dujiang.resilience.model import Model
+from dujiang.routing.catalog import Catalog
 from dujiang.snapshot import Compiler, Snapshot
 from dujiang.storage.database import connect, sqlite_url
 from dujiang.storage.memory import MemoryStore

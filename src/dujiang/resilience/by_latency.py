@@ -28,8 +28,10 @@ def per_token(load: TimedLoad) -> PeakEwma:
 class ByLatency(Generic[T]):
     """The least latency × (calls in flight + 1) for its weight, latency being the peak EWMA of one series.
 
-    Finagle's peak EWMA. Who was never measured is asked at once, and again only after its first answer, unless nobody
-    was measured. Up to three targets are all compared; of more, two are. `clock` is the one that samples are told by.
+    Finagle's peak EWMA, but that what is known of a target fades only while it has no calls: those that wait for their
+    first token, perhaps for minutes, would else make it look faster by the second. Who was never measured is asked at
+    once, and again only after its first answer, unless nobody was measured. Up to three targets are all compared; of
+    more, two are. `clock` is the one that samples are told by.
     """
 
     __slots__ = ("_clock", "_pairs", "_series", "_slow_start")
@@ -57,6 +59,6 @@ class ByLatency(Generic[T]):
         """What one call more would cost there, in seconds for a weight of 1."""
         load = target.load
         series = self._series(load)
-        latency_s = (series.value or _UNKNOWN_S) if load.in_flight else series.at(now)
+        latency_s = series.value or _UNKNOWN_S if load.in_flight else series.at(now)
         weight = target.weight if load.restored_at is None else self._slow_start.weight(target)
         return latency_s * (load.in_flight + 1) / weight

@@ -55,10 +55,9 @@ class MinuteWindow:
         self.used += amount
 
     def give_back(self, amount: int, second: int) -> None:
-        """Count so much less in a second that may be long ago."""
+        """Count so much less of what was counted in a second, which may be long ago."""
         part = self._amounts.get(second)
         if part is not None:
-            amount = min(amount, part)
             self._amounts[second] = part - amount
             self.used -= amount
 

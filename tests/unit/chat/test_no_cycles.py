@@ -5,12 +5,12 @@ import gc
 from decimal import Decimal
 
 from budgeted import budgets_of, fresh_accounts
+from targets import a_model, a_target
 
 from dujiang.chat.dispatch import dispatch
 from dujiang.chat.pipeline import compose, parse
 from dujiang.core.call import Call, Caller, ClaimedUser, ParsedChat
 from dujiang.core.chat import ChatRequest, Chunk, Message, Usage
-from dujiang.core.errors import Misconfigured
 from dujiang.core.reply import Reply, WholeReply
 from dujiang.identity.counters import Counters
 from dujiang.identity.limit_stage import limit
@@ -18,7 +18,7 @@ from dujiang.identity.roles import compile_roles
 from dujiang.identity.settings import BudgetSettings, LimitSettings, RoleSettings
 from dujiang.identity.stage import admit
 from dujiang.identity.users import Users
-from dujiang.routing.catalog import Catalog, Model, Target
+from dujiang.routing.catalog import Catalog
 from dujiang.routing.stage import route
 from dujiang.storage.memory import MemoryStore
 from dujiang.telemetry.metrics import Metrics
@@ -36,7 +36,7 @@ def read(_: bytes) -> ParsedChat:
 
 
 def test_a_call_leaves_no_cycles() -> None:
-    models = {"m": Model("m", "", (Target("p", "p/m", "", 1.0, answer),), Misconfigured("none"))}
+    models = {"m": a_model([a_target(answer)])}
     store = MemoryStore()
     budget = BudgetSettings(subject="app:a", amount=Decimal(1), currency="CNY", per="day")
     stages = (

@@ -144,6 +144,18 @@ def test_the_avoided_is_tried_again_once_its_past_has_faded() -> None:
     assert 1030 < clock.now < 1045  # 20 s fade to 0.5 s in 10 s * ln 40
 
 
+def test_what_is_known_of_a_target_does_not_fade_while_calls_wait_there() -> None:
+    clock = Clock()
+    waiting, other = targets = [Target("waiting", in_flight=1), Target("other", in_flight=1)]
+    waiting.load.first_token.observe(8.0, clock.now)
+    clock.now += 60
+    other.load.first_token.observe(4.0, clock.now)
+    balancer = compiled("latency", targets, clock).streamed
+    assert balancer.choose(targets) is other
+    waiting.load.in_flight = 0
+    assert balancer.choose(targets) is waiting
+
+
 def test_of_many_the_faster_of_two_is_asked() -> None:
     clock = Clock()
     targets = [Target(str(n)) for n in range(8)]
@@ -195,7 +207,9 @@ def test_a_key_is_known_in_every_process() -> None:
 
 def test_a_call_without_a_key_goes_to_the_least_loaded() -> None:
     targets = [Target("a", in_flight=1), Target("b", in_flight=2), Target("c")]
-    assert compiled("sticky", targets).streamed.choose(targets, None).name == "c"
+    balancer = compiled("sticky", targets).streamed
+    assert balancer.choose(targets, None).name == "c"
+    assert balancer.choose(targets, "").name == "b"
 
 
 def test_calls_stick_by_conversation_then_user_then_key() -> None:

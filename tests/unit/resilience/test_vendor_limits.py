@@ -94,12 +94,12 @@ def test_a_late_correction_gives_nothing_twice() -> None:
 
 @pytest.mark.parametrize(("processes", "share"), [(1, 10), (3, 3), (4, 2), (11, 1)])
 def test_processes_share_a_limit(processes: int, share: int) -> None:
-    limits = VendorLimits(Limits(rpm=10, tpm=10), processes, Clock())
-    for _ in range(share):
-        assert limits.has_room(1)
-        limits.take(1)
-    assert not limits.has_room(0)
-    assert not limits.has_room(1)
+    for declared in (Limits(rpm=10), Limits(tpm=10)):
+        limits = VendorLimits(declared, processes, Clock())
+        for _ in range(share):
+            assert limits.has_room(1)
+            limits.take(1)
+        assert not limits.has_room(1)
 
 
 def test_a_providers_limits_hold_for_all_its_targets() -> None:

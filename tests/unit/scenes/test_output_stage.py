@@ -7,14 +7,14 @@ from time import monotonic
 import msgspec
 import pytest
 from budgeted import budgets_of, fresh_accounts
+from targets import a_model, a_target
 
 from dujiang.chat.dispatch import dispatch
 from dujiang.core.call import Call, Caller, ClaimedUser, One, ParsedChat, Plan, Rights, SceneChoice
 from dujiang.core.chat import ChatRequest, Chunk, Message, Usage
-from dujiang.core.errors import Misconfigured, OutputInvalid, Timeout
+from dujiang.core.errors import OutputInvalid, Timeout
 from dujiang.core.money import Cost, Exchange
 from dujiang.core.reply import WholeReply
-from dujiang.routing.catalog import Model, Target
 from dujiang.scenes.compiled import compile_scenes
 from dujiang.scenes.output import MAX_CHARS, bare_json
 from dujiang.scenes.output_stage import check_output
@@ -70,10 +70,8 @@ def ask(vendor, *, version=1, scene="s", stream=False, model="m"):
     call.rights = Rights(frozenset())
     call.scene = SceneChoice(scene, version=version) if scene else None
     call.plan = Plan((One("m"),), "m", "named")
-    target = Target(
-        "p", "p/x", "main", 1, vendor, lambda usage: Cost(usage.prompt_tokens, "CNY", "v1", Exchange("CNY", "1"))
-    )
-    models = {"m": Model("m", "", (target,), Misconfigured("none"))}
+    target = a_target(vendor, "p/x", lambda usage: Cost(usage.prompt_tokens, "CNY", "v1", Exchange("CNY", "1")))
+    models = {"m": a_model([target])}
     handler = check_output(SCENES)(dispatch(models, budgets_of(), fresh_accounts()))
 
     async def run():
