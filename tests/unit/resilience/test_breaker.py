@@ -252,6 +252,9 @@ def test_what_another_process_found_is_adopted_and_never_shortens(breaker, clock
     assert breaker.retry_at == clock.now + SETTINGS.max_open_s
     breaker.adopt("drained", inf, "maintenance")
     assert (breaker.state, breaker.retry_at) == ("drained", inf)
+    clock.now += 1
+    breaker.adopt("drained", inf, "told again")
+    assert (breaker.since, breaker.reason) == (clock.now - 1, "maintenance")
     assert changes == []
 
 
