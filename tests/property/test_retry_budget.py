@@ -151,6 +151,25 @@ def test_what_is_oldest_is_spent_first():
     assert simulation.budget.tokens == pytest.approx(6 + FLOOR_PER_S)
 
 
+def test_what_is_oldest_is_spent_first_after_a_pause_too():
+    simulation = Simulation()
+    for second in (3, TTL_S):
+        simulation.now = simulation.began + second
+        for _ in range(10):
+            simulation.first()
+    assert simulation.retry()
+    simulation.now = simulation.began + 3 + TTL_S
+    assert simulation.budget.tokens == pytest.approx(2 + FLOOR_PER_S)
+
+
+def test_a_deposit_does_not_fall_in_with_one_that_is_lost():
+    simulation = Simulation()
+    simulation.budget.deposit()
+    simulation.now += TTL_S
+    simulation.budget.deposit()
+    assert simulation.budget.tokens == pytest.approx(RATIO + FLOOR_PER_S)
+
+
 def test_another_share_holds_from_then_on():
     simulation = Simulation()
     simulation.budget.apply(1.0)

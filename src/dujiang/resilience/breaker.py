@@ -197,7 +197,7 @@ class Breaker:
             self.retry_at = self.last_resort_at = inf
             return
         until = min(until, now + self._settings.max_open_s)
-        if self.state in {"drained", "ejected"} or not max(now, self.retry_at) < until:
+        if until <= max(now, self.retry_at):
             return
         self._leave_calls_behind()
         if self.state != "open":

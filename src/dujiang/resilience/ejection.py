@@ -48,7 +48,7 @@ def usable(members: Sequence[T], max_ejected_ratio: float, now: float) -> Pool[T
 
     `now` is of the breakers' clock.
     """
-    if all(_is_well(member, now) for member in members):
+    if _are_well(members, now):
         return Pool(members, (), now)
     askable = [each for each in members if each.barred_until <= now and not _is_shut(each)]
     ready: list[T] = []
@@ -65,12 +65,14 @@ def usable(members: Sequence[T], max_ejected_ratio: float, now: float) -> Pool[T
     return Pool(ready, last_resort, min(recoveries, default=inf))
 
 
-def _is_well(member: Member, now: float) -> bool:
-    if member.barred_until > now:
-        return False
-    for breaker in member.breakers:  # noqa: SIM110 - a generator costs more than the question
-        if breaker.state != "closed":
+def _are_well(members: Sequence[Member], now: float) -> bool:
+    """In plain loops: asked for every attempt, and generators would cost more than the question."""
+    for member in members:
+        if member.barred_until > now:
             return False
+        for breaker in member.breakers:
+            if breaker.state != "closed":
+                return False
     return True
 
 

@@ -59,7 +59,6 @@ class Parking:
             now = self._clock()
             if now < self.recheck_at:
                 return None
-            self._era += 1
             self._put_off(now)
         return self._era
 

@@ -252,7 +252,17 @@ def test_what_another_process_found_is_adopted_and_never_shortens(breaker, clock
     assert breaker.retry_at == clock.now + SETTINGS.max_open_s
     breaker.adopt("drained", inf, "maintenance")
     assert (breaker.state, breaker.retry_at) == ("drained", inf)
+    clock.now += 1
+    breaker.adopt("drained", inf, "told again")
+    assert (breaker.since, breaker.reason) == (clock.now - 1, "maintenance")
     assert changes == []
+
+
+def test_what_another_process_found_does_not_put_off_a_last_resort_that_is_open_already(breaker, clock):
+    fail(breaker, 5)
+    clock.now += LAST_RESORT_PAUSE_S
+    breaker.adopt("open", clock.now + 30, "upstream_error")
+    assert breaker.enter(is_last_resort=True) is not None
 
 
 def test_what_another_process_found_in_the_past_is_ignored(breaker, clock):

@@ -105,6 +105,20 @@ def test_the_cap_is_of_what_may_be_asked_at_all(members, clock):
     assert pool.recovers_at == clock.now + LAST_RESORT_PAUSE_S
 
 
+def test_what_is_barred_does_not_widen_the_cap(members, clock):
+    members[0].barred_until = clock.now + 500
+    for member in members[1:]:
+        fail(member)
+    assert names(usable(members, 0.5, clock.now).last_resort) == "bc"
+
+
+def test_the_soonest_to_recover_is_the_first_last_resort(members, clock):
+    for member in reversed(members):
+        fail(member)
+        clock.now += 1
+    assert names(usable(members, 0.5, clock.now).last_resort) == "dc"
+
+
 def test_what_an_operator_took_out_stays_out(members, clock):
     members[0].breakers[0].drain("maintenance")
     members[1].breakers[0].eject("bad answers")

@@ -102,6 +102,15 @@ def test_another_secret_restores_and_a_refusal_of_the_old_one_does_not_park_it(p
     assert parking.reason is None
 
 
+def test_a_look_under_way_does_not_undo_an_operators_word(parking, clock):
+    park(parking)
+    clock.now = parking.recheck_at
+    looking = parking.enter()
+    parking.restore()
+    parking.park(looking, "upstream_bad_credential")
+    assert parking.allows()
+
+
 def test_an_operator_restores(parking):
     park(parking)
     parking.restore()
