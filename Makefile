@@ -10,7 +10,7 @@ LOCKS := requirements
 DATA := data
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev serve test check bench bench-gateway bench-admission bench-records bench-scenes bench-config campaign-records campaign-reload docs lock format clean
+.PHONY: help setup dev serve test check bench bench-gateway bench-admission bench-records bench-resilience bench-scenes bench-config campaign-records campaign-reload docs lock format clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -36,7 +36,7 @@ check: $(STAMPS)/dev ## what CI runs: format, lint, types, imports, docs, tests
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	$(BIN)/python -m pytest
 
-bench: bench-gateway bench-admission bench-records bench-scenes bench-config ## run every benchmark; results in benchmarks/results
+bench: bench-gateway bench-admission bench-records bench-resilience bench-scenes bench-config ## run every benchmark; results in benchmarks/results
 
 bench-gateway: $(STAMPS)/dev ## CPU per call beside nginx and the reference prototype
 	@$(BIN)/python -m benchmarks.gateway $(ARGS)
@@ -49,6 +49,9 @@ bench-records: $(STAMPS)/dev ## latency of record queries and the drain's cost, 
 	@$(BIN)/python -m benchmarks.records $(ARGS)
 	@$(BIN)/python -m benchmarks.records --database postgresql $(ARGS)
 	@$(BIN)/python -m benchmarks.page
+
+bench-resilience: $(STAMPS)/dev ## what breakers, retry budgets and the like cost an attempt
+	@$(BIN)/python -m benchmarks.resilience $(ARGS)
 
 bench-scenes: $(STAMPS)/dev ## what rendering a scene costs a call
 	@$(BIN)/python -m benchmarks.scenes $(ARGS)

@@ -1,0 +1,154 @@
+"""What resilience's own bookkeeping costs an attempt: CPU time of what dispatch calls for each, in one thread.
+
+Every part is timed in a loop against an empty loop of the same length. The clock is the real one, `time.monotonic`, as
+dispatch injects it; the windows are full, as they are after a moment of traffic.
+"""
+
+import statistics
+from collections.abc import Callable
+from itertools import repeat
+from pathlib import Path
+from random import random
+from time import monotonic, thread_time_ns
+from typing import Annotated
+
+import msgspec
+import typer
+from msgspec import Struct
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.report import machine
+from dujiang.core.errors import Unavailable
+from dujiang.resilience.breaker import Breaker
+from dujiang.resilience.cooldown import Cooldown
+from dujiang.resilience.ejection import usable
+from dujiang.resilience.parking import Parking
+from dujiang.resilience.retry_budget import RetryBudget
+from dujiang.resilience.settings import BreakerSettings
+from dujiang.resilience.verdict import verdict
+
+_RESULT = Path(__file__).parent / "results" / "resilience.json"
+_TIMES = 20_000
+
+
+class Part(Struct, frozen=True):
+    """CPU time of one part, the median over the rounds."""
+
+    part: str
+    cpu_ns: float
+
+
+class Report(Struct, frozen=True):
+    name: str
+    protocol: str
+    data: str
+    machine: dict[str, str]
+    rows: list[Part]
+
+
+class _Member:
+    __slots__ = ("barred_until", "breakers")
+
+    def __init__(self, *breakers: Breaker) -> None:
+        self.breakers = breakers
+        self.barred_until = 0.0
+
+
+def _breaker(window: int = 20) -> Breaker:
+    return Breaker(BreakerSettings(window=window), monotonic, random)
+
+
+def _breaker_parts() -> dict[str, Callable[[], object]]:
+    small, large, mixed, opened = _breaker(), _breaker(10_000), _breaker(), _breaker()
+    opened.eject("measured")
+
+    def well(breaker: Breaker) -> None:
+        ticket = breaker.enter()
+        if ticket is not None:
+            breaker.succeed(ticket)
+
+    def one_of_four_fails() -> None:
+        for _ in range(3):
+            well(mixed)
+        ticket = mixed.enter()
+        if ticket is not None:
+            mixed.fail(ticket, "upstream_error")
+
+    return {
+        "breaker: enter and succeed": lambda: well(small),
+        "breaker: the same, window of 10,000": lambda: well(large),
+        "breaker: four calls, one fails": one_of_four_fails,
+        "breaker: refused": opened.enter,
+    }
+
+
+def _other_parts() -> dict[str, Callable[[], object]]:
+    budget, empty = RetryBudget(1.0, monotonic), RetryBudget(0.0, monotonic)
+    cooldown, parking = Cooldown(monotonic), Parking(monotonic, random)
+    error = Unavailable("measured")
+    members = [_Member(_breaker(), _breaker()) for _ in range(3)]
+    failing = [_Member(_breaker(), _breaker()) for _ in range(3)]
+    failing[1].breakers[0].adopt("open", monotonic() + 300, "upstream_error")
+
+    def pay() -> None:
+        budget.deposit()
+        budget.withdraw()
+
+    def park_not() -> None:
+        entered = parking.enter()
+        if entered is not None:
+            parking.succeed(entered)
+
+    return {
+        "retry budget: deposit": budget.deposit,
+        "retry budget: deposit and withdraw": pay,
+        "retry budget: withdraw, refused": empty.withdraw,
+        "cool-down: allows": cooldown.allows,
+        "parking: enter and succeed": park_not,
+        "verdict": lambda: verdict(error),
+        "ejection: pool of three, all well": lambda: usable(members, 0.5, monotonic()),
+        "ejection: pool of three, one open": lambda: usable(failing, 0.5, monotonic()),
+    }
+
+
+def _nothing() -> None:
+    pass
+
+
+def _cpu_ns(part: Callable[[], object]) -> float:
+    began_ns = thread_time_ns()
+    for _ in repeat(None, _TIMES):
+        part()
+    return (thread_time_ns() - began_ns) / _TIMES
+
+
+def _measured(rounds: int) -> list[Part]:
+    """Every part once a round, one after the other, so that drift falls on all alike."""
+    parts = {**_breaker_parts(), **_other_parts()}
+    for part in parts.values():
+        _cpu_ns(part)
+    found: dict[str, list[float]] = {name: [] for name in parts}
+    for _ in range(rounds):
+        loop_ns = _cpu_ns(_nothing)
+        for name, part in parts.items():
+            found[name].append(_cpu_ns(part) - loop_ns)
+    return [Part(name, round(statistics.median(times), 0)) for name, times in found.items()]
+
+
+def main(
+    rounds: Annotated[int, typer.Option(min=1, help="Measurements; the medians are told.")] = 15,
+    json: Annotated[Path, typer.Option(help="Where the report goes.")] = _RESULT,
+) -> None:
+    """Measure what the bookkeeping of resilience costs an attempt."""
+    protocol = f"medians of {rounds} rounds of {_TIMES} times, an empty loop's deducted; CPU time of the thread"
+    report = Report("resilience", protocol, "none", machine(), _measured(rounds))
+    json.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
+    table = Table("part", "CPU ns", box=None)
+    for row in report.rows:
+        table.add_row(row.part, f"{row.cpu_ns:,.0f}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    typer.run(main)
