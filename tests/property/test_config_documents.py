@@ -7,7 +7,7 @@ from typing import Any
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 
 from dujiang.config.checked import Checked, check_tree, take_tree
 from dujiang.config.entries import join, split
@@ -81,6 +81,7 @@ def judge(tree: Tree, before: Checked | None) -> Checked | set[str]:
         return {problem.path for problem in invalid.problems}
 
 
+@example({**EXAMPLE, "unknown": None})
 @given(damaged())
 def test_what_is_wrong_has_a_path_and_a_second_look_finds_the_same(tree: Tree) -> None:
     whole = judge(tree, None)

@@ -92,7 +92,7 @@ def _read_changed(tree: Tree, before: Checked, convert: Convert) -> Sections:
     kept: dict[str, Any] = {}
     changed: Tree = {}
     for section, content in tree.items():
-        known = before.full.get(section)
+        known = before.full.get(section, BAD)
         if content is known:
             kept[section] = getattr(before.document, section)
         elif section in NAMED and isinstance(content, dict) and isinstance(known, dict):

@@ -155,8 +155,12 @@ def test_a_failed_call_used_what_was_spent_on_it():
 def test_ten_thousand_callers_who_leave_at_any_moment_leak_nothing():
     """As the edge does: an answer that was opened is closed, however its caller ends."""
 
+    async def turns(most):
+        for _ in range(random.randrange(most)):
+            await asyncio.sleep(0)
+
     async def slow(call):
-        await asyncio.sleep(random.random() / 20)
+        await turns(10)
         if random.random() < 0.1:
             raise OutputInvalid("no")
         return WholeReply(Chunk(text="ok", finish="stop", usage=USED))
@@ -164,7 +168,7 @@ def test_ten_thousand_callers_who_leave_at_any_moment_leak_nothing():
     async def caller(house, n):
         reply = await house.call(slow, key=f"k{n % 7}")
         try:
-            await asyncio.sleep(random.random() / 20)
+            await turns(10)
             await anext(reply)
         finally:
             reply.close()
@@ -172,7 +176,7 @@ def test_ten_thousand_callers_who_leave_at_any_moment_leak_nothing():
 
     async def one(house, n):
         task = asyncio.create_task(caller(house, n))
-        await asyncio.sleep(random.random() / 8)
+        await turns(25)
         task.cancel()
         (end,) = await asyncio.gather(task, return_exceptions=True)
         return end if end == "answered" else type(end).__name__
