@@ -10,7 +10,7 @@ LOCKS := requirements
 DATA := data
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev serve test check bench bench-gateway bench-admission bench-balancing bench-records bench-resilience bench-scenes bench-config campaign-records campaign-reload docs lock format clean
+.PHONY: help setup dev serve test check bench bench-gateway bench-admission bench-balancing bench-queueing bench-records bench-resilience bench-scenes bench-config campaign-records campaign-reload docs lock format clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -36,7 +36,7 @@ check: $(STAMPS)/dev ## what CI runs: format, lint, types, imports, docs, tests
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	$(BIN)/python -m pytest
 
-bench: bench-gateway bench-admission bench-balancing bench-records bench-resilience bench-scenes bench-config ## run every benchmark; results in benchmarks/results
+bench: bench-gateway bench-admission bench-balancing bench-queueing bench-records bench-resilience bench-scenes bench-config ## run every benchmark; results in benchmarks/results
 
 bench-gateway: $(STAMPS)/dev ## CPU per call beside nginx and the reference prototype
 	@$(BIN)/python -m benchmarks.gateway $(ARGS)
@@ -47,6 +47,9 @@ bench-admission: $(STAMPS)/dev ## what letting a call in costs: permissions, lim
 
 bench-balancing: $(STAMPS)/dev ## how long calls take by balancing strategy, in simulated time
 	@$(BIN)/python -m benchmarks.balancing $(ARGS)
+
+bench-queueing: $(STAMPS)/dev ## what limits of targets and their queue cost a call
+	@$(BIN)/python -m benchmarks.queueing $(ARGS)
 
 bench-records: $(STAMPS)/dev ## latency of record queries and the drain's cost, from 10^5 rows up, on each database
 	@$(BIN)/python -m benchmarks.records $(ARGS)

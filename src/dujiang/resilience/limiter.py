@@ -1,11 +1,13 @@
 """How many calls one target gets at once: as declared, or as its answers show that it can take.
 
-Nothing here reads a clock. A window is as many ended attempts as were in flight when it began, which is one round trip
-whatever that takes; so an idle target keeps what it had, and a busy one learns as fast as it answers.
+A window of learning is as many notes as were in flight when it began, which is one round trip whatever that takes, or
+fewer if they bring enough first tokens. Only first tokens of calls that began in it count: those that began under an
+older limit tell of an older crowd. An idle target keeps what it had; a busy one learns as fast as it answers.
 """
 
 from collections.abc import Callable
 from statistics import median
+from time import monotonic
 from typing import Literal, Protocol
 
 from dujiang.core.errors import AppError, StaleConnection, Throttled, Timeout, Unavailable
@@ -73,27 +75,31 @@ class AdaptiveLimit:
 
     The baseline, the time to first token without load, is the smoothed median of windows that were quicker or did not
     use half of the limit. A load that never ends would hide it: so now and then, and when the limit has fallen by half,
-    the limit is halved for two windows (one to drain, one to measure; Envoy's `adaptive_concurrency` goes down to 3).
-    If first tokens come much sooner then, the target was crowded before: the half stays, and is halved again.
+    the limit is halved for one window (Envoy's `adaptive_concurrency` goes down to 3). If first tokens come much sooner
+    then, the target was crowded before: the half stays, and is halved again.
     """
 
     __slots__ = (
         "_baseline_s",
         "_before",
         "_before_s",
+        "_began_s",
+        "_clock",
         "_first_tokens_s",
         "_is_cut",
         "_learnt",
         "_left",
         "_limit",
         "_most",
+        "_need",
         "_peak",
         "_phase",
         "_until_relearn",
     )
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, clock: Callable[[], float] = monotonic) -> None:
         self._most = most
+        self._clock = clock
         self._limit = float(most)
         self._baseline_s: float | None = None
         self._phase: Callable[[float | None], None] = self._adjust
@@ -109,23 +115,30 @@ class AdaptiveLimit:
 
     def note(self, in_flight: int, outcome: Outcome, first_token_s: float | None = None) -> None:
         """See `Limit`."""
+        if outcome == "failed":
+            return
+        if first_token_s is not None and self._clock() - first_token_s < self._began_s and outcome == "ok":
+            return
         self._peak = max(self._peak, in_flight)
         self._left -= 1
         if outcome == "overloaded":
             self._cut(in_flight)
-        elif outcome == "failed":
-            return
         elif first_token_s is not None:
             self._first_tokens_s.append(first_token_s)
-        if self._left <= 0:
-            if not self._is_cut:
-                samples = self._first_tokens_s
-                self._phase(median(samples) if len(samples) >= _MIN_SAMPLES else None)
-            self._begin(in_flight)
+        if self._left <= 0 or len(self._first_tokens_s) >= self._need:
+            self._turn(in_flight)
+
+    def _turn(self, in_flight: int) -> None:
+        """The window is over: learn from it, unless it began with a cut, and begin the next."""
+        if not self._is_cut:
+            samples = self._first_tokens_s
+            self._phase(median(samples) if len(samples) >= _MIN_SAMPLES else None)
+        self._begin(in_flight)
 
     def _begin(self, in_flight: int) -> None:
-        """A new window, of as many notes as calls are in flight."""
         self._left = max(in_flight, _MIN_SAMPLES)
+        self._need = max(self.limit // 4, _MIN_SAMPLES)
+        self._began_s = self._clock()
         self._peak = 0
         self._is_cut = False
         self._first_tokens_s: list[float] = []
@@ -174,10 +187,6 @@ class AdaptiveLimit:
     def _relearn(self, median_s: float) -> None:
         self._before, self._before_s = self._limit, median_s
         self._set(self._limit / 2)
-        self._phase = self._drain
-
-    def _drain(self, _: float | None) -> None:
-        """The window of the calls that began before the limit was halved."""
         self._phase = self._measure
 
     def _measure(self, median_s: float | None) -> None:
