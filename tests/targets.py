@@ -11,10 +11,10 @@ from dujiang.resilience.balancer import compile_balancers
 from dujiang.resilience.model import Model
 from dujiang.resilience.parking import Parking
 from dujiang.resilience.retry_budget import RetryBudget
-from dujiang.resilience.settings import ResilienceSettings
+from dujiang.resilience.settings import ResilienceSettings, RetrySettings
 from dujiang.resilience.target import Load, Place, Places, Shared, Target
 
-SETTINGS = ResilienceSettings()
+SETTINGS = ResilienceSettings(retry=RetrySettings(max_attempts=1))
 
 
 def a_target(
