@@ -20,6 +20,8 @@ from dujiang.identity.settings import AppSettings, LimitSettings, RoleSettings
 
 Powers = Mapping[str, Power]
 
+_BOUND = "would allow more, which takes a key that never expires, is used from anywhere and may act as users"
+
 
 def require_no_grant(author: Author, before: Checked, after: Checked) -> None:
     """Raises `Forbidden` where roles, apps or the limits of keys would give more than before and the author holds."""
@@ -34,11 +36,17 @@ def require_no_grant(author: Author, before: Checked, after: Checked) -> None:
         *_of_apps(held, author.caller.budget, old, new),
         *_of_default(held, old, new),
     ):
-        raise Forbidden(f"`{problem.path}` {problem.message}.", reason="grant", param=problem.path)
+        message = _BOUND if author.caller.is_bound else problem.message
+        raise Forbidden(f"`{problem.path}` {message}.", reason="grant", param=problem.path)
 
 
 def _held(caller: Caller, before: Checked) -> Powers:
-    """What an author holds, by permission; the key's own counter bounds what roles and apps let through, too."""
+    """What an author can give, by permission; the key's own counter bounds what roles and apps let through, too.
+
+    A document holds always, everywhere and for everybody: whose key does not has nothing to give by it.
+    """
+    if caller.is_bound:
+        return {}
     powers = policy_of(before.document).powers(caller)
     own = _rates_of(caller.limits)
     return {
@@ -104,7 +112,7 @@ def _of_apps(held: Powers, budget: Budget | None, before: Document, after: Docum
                 if is_wider(now, getattr(known.limits, rate)) and (power is None or _is_more(now, power, rate)):
                     yield Problem(f"{path}.limits.{rate}", f"would let more through for `{permission}` than you hold")
         is_more = not is_within_budget(known.budget, wanted.budget)
-        if old is not None and is_more and not is_within_budget(budget, wanted.budget):
+        if old is not None and is_more and not (held and is_within_budget(budget, wanted.budget)):
             yield Problem(f"{path}.budget", "would be more than that of your own key")
 
 
