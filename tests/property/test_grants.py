@@ -339,3 +339,15 @@ def test_a_key_that_expires_gives_nothing_for_good():
         assert state.config.newest().revision == narrow
     finally:
         state.teardown()
+
+
+def test_whoever_writes_apps_opens_no_scene_that_is_not_for_their_roles():
+    """Found by the machine: `*` among an app's scenes let its boss into the scene of the staff."""
+    state = Writers()
+    try:
+        state.edit_app(n=0, name="a1", app={"scenes": ["open"]})
+        narrow = state.config.newest().revision
+        state.edit_app(n=5, name="a1", app={"scenes": ["*"], "models": ["lab-*"], "limits": {"rpm": 1000}})
+        assert state.config.newest().revision == narrow
+    finally:
+        state.teardown()

@@ -14,6 +14,7 @@ from dujiang.core.errors import Forbidden
 from dujiang.core.settings import Budget
 from dujiang.identity.permissions import PERMISSIONS
 from dujiang.identity.settings import AppSettings, DefaultLimits, LimitSettings, RoleSettings
+from dujiang.scenes.settings import SceneSettings, VersionSettings
 
 BOSS = RoleSettings(permissions=("*",))
 CHAT = RoleSettings(permissions=("chat:call",))
@@ -26,9 +27,9 @@ BOUNDS = [
 ]
 
 
-def document(roles=None, apps=None, limits=DefaultLimits()):
+def document(roles=None, apps=None, limits=DefaultLimits(), scenes=None):
     apps = {"shop": AppSettings()} if apps is None else apps
-    return Document(roles={"boss": BOSS, **(roles or {})}, apps=apps, limits=limits)
+    return Document(roles={"boss": BOSS, **(roles or {})}, apps=apps, limits=limits, scenes=scenes or {})
 
 
 def write(before, after, *roles, **bounds):
@@ -80,3 +81,44 @@ def test_whoever_is_held_to_a_role_may_not_take_its_limits_from_others():
         refused("roles.slow.limits", document(roles), document(after), "nobody")
         write(document(roles), document(after), "chat")
     write(document({"chat": CHAT, "fast": CHAT}), document({"chat": CHAT}), "slow")
+
+
+STAFF = {"staff": SceneSettings(versions=(VersionSettings(version=1, system="a"),), roles=("staff",))}
+OPEN = RoleSettings(permissions=("chat:call", "schedule:call"), scenes=("open",))
+FREE = RoleSettings(permissions=("chat:call", "schedule:call"))
+IDLE = RoleSettings(permissions=(), scenes=("open",))
+EVERY = RoleSettings(permissions=("*",), scenes=("open",))
+BY_PARTS = RoleSettings(permissions=tuple(sorted(PERMISSIONS - {"chat:call", "schedule:call"})))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (("clerk", OPEN), ("clerk", FREE)),
+        (("clerk", None), ("clerk", FREE)),
+        (("staff", IDLE), ("staff", OPEN)),
+        (("clerk", OPEN), ("clerk", EVERY)),
+    ],
+    ids=["its scenes grow", "it is new", "a role of the scene may call", "it holds everything"],
+)
+def test_nobody_opens_by_a_role_what_is_not_for_theirs(before, after):
+    """Keys combine roles: one lets them into the scene, and another brings the scene."""
+    known = {"free": FREE, "rest": BY_PARTS}
+    old, new = (
+        document(known | ({} if role is None else {name: role}), scenes=STAFF) for name, role in (before, after)
+    )
+    assert "`staff`" in refused(f"roles.{after[0]}.roles", old, new, "free", "rest")
+    write(old, new)
+
+
+def test_nobody_opens_by_an_app_what_is_not_for_their_roles():
+    roles = {"free": FREE, "staff": FREE}
+    old, new = (document(roles, {"shop": AppSettings(scenes=scenes)}, scenes=STAFF) for scenes in (("open",), ("*",)))
+    assert "`staff`" in refused("apps.shop.roles", old, new, "free")
+    write(old, new, "staff")
+    write(old, new)
+
+
+def test_what_was_open_already_does_not_keep_an_app_from_growing():
+    old, new = (document({"free": FREE}, {"shop": AppSettings(models=m)}, scenes=STAFF) for m in (("a",), ("a", "b")))
+    write(old, new, "free")
