@@ -13,13 +13,9 @@ from pathlib import Path
 from time import monotonic, thread_time
 from typing import Annotated
 
-import msgspec
 import typer
-from msgspec import Struct
-from rich.console import Console
-from rich.table import Table
 
-from benchmarks.report import machine
+from benchmarks.parts import Part, tell
 from dujiang.core.call import Call, Caller, ClaimedUser, ParsedChat
 from dujiang.core.chat import ChatRequest, Chunk, Message, Usage
 from dujiang.core.ids import new_id
@@ -48,21 +44,6 @@ _MESSAGES = [_SYSTEM, Message("user", "都江堰为什么有效？" * 20)]
 _LIMITS = LimitSettings(rpm=_MANY, tpm=_MANY, concurrency=_MANY)
 _ROLES = {name: RoleSettings(permissions=("chat:call",), limits=LimitSettings(rpm=_MANY)) for name in _CALLER.roles}
 _APPS = {"shop": AppSettings(limits=LimitSettings(rpm=_MANY))}
-
-
-class Part(Struct, frozen=True):
-    """CPU time of one part, the median over the rounds."""
-
-    part: str
-    cpu_us: float
-
-
-class Report(Struct, frozen=True):
-    name: str
-    protocol: str
-    data: str
-    machine: dict[str, str]
-    rows: list[Part]
 
 
 class _NothingSpent:
@@ -154,12 +135,7 @@ def main(
     """Measure what admission costs a call."""
     protocol = f"medians of {rounds} rounds of {_CALLS} calls of {_USERS} users; CPU time of the loop's thread"
     data = "one short conversation in two languages"
-    report = Report("admission", protocol, data, machine(), _measured(asyncio.run(_rounds(rounds))))
-    json.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
-    table = Table("part", "CPU µs a call", box=None)
-    for row in report.rows:
-        table.add_row(row.part, f"{row.cpu_us:.2f}")
-    Console().print(table)
+    tell("admission", protocol, data, _measured(asyncio.run(_rounds(rounds))), json)
 
 
 if __name__ == "__main__":

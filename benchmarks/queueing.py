@@ -13,13 +13,9 @@ from pathlib import Path
 from time import thread_time
 from typing import Annotated
 
-import msgspec
 import typer
-from msgspec import Struct
-from rich.console import Console
-from rich.table import Table
 
-from benchmarks.report import machine
+from benchmarks.parts import Part, tell
 from dujiang.resilience.fair_queue import Entry, FairQueue
 from dujiang.resilience.gate import Gate
 from dujiang.resilience.limiter import AdaptiveLimit
@@ -30,21 +26,6 @@ _TARGETS = 3
 _WAITING = 256
 _APPS = 32
 _NEVER_S = 1e9
-
-
-class Part(Struct, frozen=True):
-    """CPU time of one part, the median over the rounds."""
-
-    part: str
-    cpu_us: float
-
-
-class Report(Struct, frozen=True):
-    name: str
-    protocol: str
-    data: str
-    machine: dict[str, str]
-    rows: list[Part]
 
 
 async def _nothing() -> None:
@@ -133,12 +114,7 @@ def main(
     rows = [Part(name, round(statistics.median(each[name] for each in measured), 3)) for name in _PARTS]
     protocol = f"medians of {rounds} rounds of {_CALLS} calls; CPU time of the loop's thread"
     data = f"{_TARGETS} targets; {_WAITING} calls of {_APPS} apps waiting"
-    report = Report("queueing", protocol, data, machine(), rows)
-    json.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
-    table = Table("part", "CPU µs a call", box=None)
-    for row in rows:
-        table.add_row(row.part, f"{row.cpu_us:.2f}")
-    Console().print(table)
+    tell("queueing", protocol, data, rows, json)
 
 
 if __name__ == "__main__":

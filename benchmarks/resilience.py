@@ -12,13 +12,9 @@ from random import random
 from time import monotonic, thread_time_ns
 from typing import Annotated
 
-import msgspec
 import typer
-from msgspec import Struct
-from rich.console import Console
-from rich.table import Table
 
-from benchmarks.report import machine
+from benchmarks.parts import Part, tell
 from dujiang.core.errors import Unavailable
 from dujiang.resilience.breaker import Breaker
 from dujiang.resilience.cooldown import Cooldown
@@ -30,21 +26,6 @@ from dujiang.resilience.verdict import verdict
 
 _RESULT = Path(__file__).parent / "results" / "resilience.json"
 _TIMES = 20_000
-
-
-class Part(Struct, frozen=True):
-    """CPU time of one part, the median over the rounds."""
-
-    part: str
-    cpu_ns: float
-
-
-class Report(Struct, frozen=True):
-    name: str
-    protocol: str
-    data: str
-    machine: dict[str, str]
-    rows: list[Part]
 
 
 class _Member:
@@ -133,7 +114,7 @@ def _measured(rounds: int) -> list[Part]:
         loop_ns = _cpu_ns(_nothing)
         for name, part in parts.items():
             found[name].append(_cpu_ns(part) - loop_ns)
-    return [Part(name, round(statistics.median(times), 0)) for name, times in found.items()]
+    return [Part(name, round(statistics.median(times) / 1000, 3)) for name, times in found.items()]
 
 
 def main(
@@ -142,12 +123,7 @@ def main(
 ) -> None:
     """Measure what the bookkeeping of resilience costs an attempt."""
     protocol = f"medians of {rounds} rounds of {_TIMES} times, an empty loop's deducted; CPU time of the thread"
-    report = Report("resilience", protocol, "none", machine(), _measured(rounds))
-    json.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
-    table = Table("part", "CPU ns", box=None)
-    for row in report.rows:
-        table.add_row(row.part, f"{row.cpu_ns:,.0f}")
-    Console().print(table)
+    tell("resilience", protocol, "none", _measured(rounds), json)
 
 
 if __name__ == "__main__":

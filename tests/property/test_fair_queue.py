@@ -142,6 +142,18 @@ def test_priorities_that_wait_are_served_by_weight_and_none_starves() -> None:
     assert all("low" in served[n : n + 8] for n in range(690))
 
 
+def test_a_priority_that_was_away_gains_nothing_by_it() -> None:
+    queue: FairQueue[Entry] = FairQueue(10_000, 1e9)
+    for _ in range(500):
+        queue.offer(Entry("app", 1e9, "high"), 0)
+    for _ in range(200):
+        queue.take()
+    for _ in range(100):
+        queue.offer(Entry("app", 1e9, "low"), 0)
+    served = Counter(entry.priority for _ in range(100) if (entry := queue.take()) is not None)
+    assert abs(served["low"] - 20) <= 1
+
+
 @given(st.integers(1, 50))
 def test_an_app_that_was_away_gains_nothing_by_it(before: int) -> None:
     queue: FairQueue[Entry] = FairQueue(10_000, 1e9)
@@ -248,3 +260,15 @@ def test_entries_that_left_do_not_stay_in_memory() -> None:
 
 def test_the_weights_are_those_that_are_documented() -> None:
     assert CLASS_WEIGHTS == {"high": 4, "normal": 2, "low": 1}
+
+
+def test_a_light_app_is_not_refused_for_the_queue_of_a_heavy_one() -> None:
+    queue: FairQueue[Entry] = FairQueue(1000, 5)
+    for n in range(1, 11):
+        queue.offer(Entry("heavy", 1e9), 0)
+        queue.released(n * 0.1)
+    for _ in range(400):
+        queue.offer(Entry("heavy", 1e9), 1)
+    assert queue.size < 60  # 5 s at 10 a second
+    assert queue.expected_wait_s(Entry("light", 1e9), 1) < 0.5
+    assert queue.expected_wait_s(Entry("heavy", 1e9), 1) > 4

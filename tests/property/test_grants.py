@@ -324,3 +324,30 @@ TestWriters = Writers.TestCase
 TestWriters.settings = settings(
     max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
 )
+
+
+def test_a_key_that_expires_gives_nothing_for_good():
+    """Found by the machine: what it let through by an app was there when it had expired itself."""
+    state = Writers()
+    try:
+        state.patch(n=0, given={"a1": {"models": ["lab-1", "other"], "limits": {"rpm": 10}, "scenes": ["*"]}})
+        state.make(n=0, app=ADMIN_APP, fields={"expires_at": LATER[0].isoformat()})
+        narrow = state.config.newest().revision
+        wide = {"scenes": ["open"], "limits": {"max_tokens": 1000, "rpm": 1000}, "models": ["lab-1"]}
+        author = len(list_keys(state.database)) - 1
+        state.patch(n=author, given={"a2": {"limits": {}, "models": ["lab-*"], "scenes": ["open"]}, "a1": wide})
+        assert state.config.newest().revision == narrow
+    finally:
+        state.teardown()
+
+
+def test_whoever_writes_apps_opens_no_scene_that_is_not_for_their_roles():
+    """Found by the machine: `*` among an app's scenes let its boss into the scene of the staff."""
+    state = Writers()
+    try:
+        state.edit_app(n=0, name="a1", app={"scenes": ["open"]})
+        narrow = state.config.newest().revision
+        state.edit_app(n=5, name="a1", app={"scenes": ["*"], "models": ["lab-*"], "limits": {"rpm": 1000}})
+        assert state.config.newest().revision == narrow
+    finally:
+        state.teardown()

@@ -144,3 +144,35 @@ def test_the_settings_choose() -> None:
     assert isinstance(fixed, FixedLimit)
     assert fixed.limit == 7
     assert isinstance(limit_of(ConcurrencySettings(limit=7)), AdaptiveLimit)
+
+
+def test_refusals_for_ever_leave_one() -> None:
+    limit = AdaptiveLimit(100, lambda: 0.0)
+    for _ in range(10_000):
+        limit.note(1, "overloaded")
+    assert limit.limit == 1
+
+
+def test_a_service_that_was_crowded_from_the_start_is_found_out() -> None:
+    """No first token ever came without a crowd: only halving the limit shows what it would take."""
+    simulation = Simulation()
+    service = Service(simulation, 20, "slow", 0.05, 0.15, Random(1))
+    limit = AdaptiveLimit(200, lambda: simulation.now_s)
+    simulation.after(0, saturate(service, limit))
+    assert _mean_limit(simulation, limit, 100, 120) == pytest.approx(20, rel=0.3)
+
+
+def test_longer_prompts_are_no_crowd() -> None:
+    """First tokens take thrice as long from now on, and no fewer calls can be served for it."""
+    simulation = Simulation()
+    service = Service(simulation, 60, "queue", 0.05, 0.15, Random(1))
+    limit = AdaptiveLimit(60, lambda: simulation.now_s)
+    simulation.after(0, saturate(service, limit))
+    simulation.run(30)
+    service.first_token_s *= 3
+    least = 60
+    for step in range(120):
+        simulation.run(30 + step / 4)
+        least = min(least, limit.limit)
+    assert least >= 10
+    assert limit.limit >= 50

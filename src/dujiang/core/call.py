@@ -1,6 +1,7 @@
 """The one object that flows through the pipeline, and the small frozen things that stages leave on it."""
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
@@ -30,7 +31,13 @@ class Caller(Struct, frozen=True, eq=False):
     max_tokens: int | None = None
     budget: Budget | None = None
     networks: tuple[Network, ...] = ()
+    expires_at: datetime | None = None
     lineage: "tuple[Caller, ...]" = ()
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether the key may be used but for a time, from some places or for nobody."""
+        return self.expires_at is not None or bool(self.networks) or not self.act_as_user
 
 
 class ClaimedUser(Struct, frozen=True):

@@ -149,7 +149,8 @@ def beyond(held: Power, wanted: Power, permission: str) -> Iterator[Problem]:
 def widening(held: Power | None, before: Power, after: Power, permission: str) -> Iterator[Problem]:
     """What of a power that was there already becomes wider than somebody holds, who has `held` of it.
 
-    Where one list grows, only what is new in it must be held; all that it is combined with must be held too.
+    Where one list grows, only what is new in it must be held; all that it is combined with must be held too. Of the
+    scenes that are not for every role, those that were open already need not.
     """
     if not any(beyond(before, after, permission)):
         return
@@ -161,7 +162,7 @@ def widening(held: Power | None, before: Power, after: Power, permission: str) -
     if len(grown) == 1 and not any(beyond(before, numbers, permission)):
         (name,) = grown
         held = structs.replace(held, **{name: union((getattr(held, name), getattr(before, name)))})
-    yield from beyond(held, after, permission)
+    yield from beyond(structs.replace(held, reserved=held.reserved | before.reserved), after, permission)
 
 
 def is_wider(limit: int | None, bound: int | None) -> bool:

@@ -89,6 +89,7 @@ def caller_of(key: Key, lineage: Sequence[Caller] = ()) -> Caller:
         max_tokens=limits.max_tokens,
         budget=key.budget,
         networks=tuple(map(read_network, key.allowed_addresses)),
+        expires_at=key.expires_at,
         lineage=tuple(lineage),
     )
 

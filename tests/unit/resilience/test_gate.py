@@ -234,3 +234,34 @@ def test_no_place_is_lost_whatever_callers_do(seed: int) -> None:
         assert (gate.inside, gate.waiting) == (0, 0)
 
     simulated(main)
+
+
+def test_nobody_overtakes_those_who_wait_when_places_grow() -> None:
+    async def main() -> None:
+        places = 0
+        gate = Gate(FairQueue(10, 5), lambda: places, asyncio.get_running_loop().time)
+        first = asyncio.create_task(gate.wait("app", 100))
+        await asyncio.sleep(0)
+        places = 2
+        assert not gate.try_enter()
+        await gate.wait("app", 100)  # lets in both, though nobody called `admit`
+        await first
+        assert gate.inside == 2
+
+    simulated(main)
+
+
+def test_who_is_cancelled_takes_no_room_in_the_queue() -> None:
+    async def main() -> None:
+        gate = gate_of(0)
+        tasks = [asyncio.create_task(gate.wait("app", 100)) for _ in range(3)]
+        await asyncio.sleep(0)
+        tasks[1].cancel()
+        await asyncio.wait([tasks[1]])
+        assert gate.waiting == 2
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        assert gate.waiting == 0
+
+    simulated(main)
