@@ -22,6 +22,7 @@ from configured import (
     write,
 )
 from gateway import Gateway, eventually, serving
+from on_disk import stored
 from scripted import document, environ
 
 from dujiang.emulator.server import Emulator
@@ -200,8 +201,8 @@ def test_a_literal_secret_is_sealed(house: Gateway) -> None:
     assert shown == [{"name": "own", "secret": "***"}]
     assert house.chat("prompt").status == 200
     assert put(house, tree_of(house)).json["revision"] == sealed
-    stored = b"".join(path.read_bytes() for path in house.data_dir.rglob("*") if path.is_file())
-    assert LITERAL.encode() not in stored
+    content = b"".join(content for _, content in stored(house.data_dir))
+    assert LITERAL.encode() not in content
     for path in (f"{CONFIG}/revisions/{sealed}", f"{CONFIG}/diff?from=1&to={sealed}", f"{CONFIG}/audit"):
         assert LITERAL not in house.ask(path).body.decode()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from gateway import ADMIN_KEY, Answer, Gateway, eventually, serving
+from on_disk import stored
 
 from dujiang.emulator.server import Emulator
 
@@ -57,8 +58,8 @@ def reasons(gateway: Gateway) -> dict[str, str]:
 
 def assert_unseen(gateway: Gateway, *answers: Answer) -> None:
     """No canary in an answer, in the log, or in any file of the data directory but the key's own."""
-    files = [path for path in gateway.data_dir.rglob("*") if path.is_file() and path.name != "secret.key"]
-    texts = [answer.body for answer in answers] + [path.read_bytes() for path in files]
+    files = [content for path, content in stored(gateway.data_dir) if path.name != "secret.key"]
+    texts = [answer.body for answer in answers] + files
     commands = [" ".join(each.cmdline()) for each in (gateway.process, *gateway.process.children(recursive=True))]
     for canary in CANARIES:
         assert not any(canary.encode() in text for text in texts)
