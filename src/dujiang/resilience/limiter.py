@@ -202,9 +202,9 @@ class AdaptiveLimit:
         self._learnt = self._limit
 
 
-def limit_of(settings: ConcurrencySettings) -> Limit:
+def limit_of(settings: ConcurrencySettings, clock: Callable[[], float] = monotonic) -> Limit:
     """The limit that `settings` declare, for one target."""
-    return AdaptiveLimit(settings.limit) if settings.adaptive else FixedLimit(settings.limit)
+    return AdaptiveLimit(settings.limit, clock) if settings.adaptive else FixedLimit(settings.limit)
 
 
 def outcome_of(error: AppError | None) -> Outcome:

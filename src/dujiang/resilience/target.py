@@ -59,7 +59,7 @@ class Load(TargetLoad):
     once.
     """
 
-    __slots__ = ("breaker", "cooldown", "last_error", "limit", "limited_by", "noted_at", "parking")
+    __slots__ = ("_clock", "breaker", "cooldown", "last_error", "limit", "limited_by", "noted_at", "parking")
 
     limit: Limit
     limited_by: ConcurrencySettings
@@ -72,7 +72,8 @@ class Load(TargetLoad):
         draw: Callable[[], float],
     ) -> None:
         super().__init__()
-        self.limit = limit_of(concurrency)
+        self._clock = clock
+        self.limit = limit_of(concurrency, clock)
         self.limited_by = concurrency
         self.breaker = Breaker(breaker, clock, draw, self._changed)
         self.cooldown = Cooldown(clock)
@@ -84,7 +85,7 @@ class Load(TargetLoad):
         """Go on by other settings, as after a reload. What was learnt stays where they are the same."""
         self.breaker.apply(breaker)
         if concurrency != self.limited_by:
-            self.limit = limit_of(concurrency)
+            self.limit = limit_of(concurrency, self._clock)
             self.limited_by = concurrency
 
     def note(self, reason: str | None) -> None:
