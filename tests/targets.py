@@ -12,7 +12,7 @@ from dujiang.resilience.model import Model
 from dujiang.resilience.parking import Parking
 from dujiang.resilience.retry_budget import RetryBudget
 from dujiang.resilience.settings import ResilienceSettings, RetrySettings
-from dujiang.resilience.target import Load, Place, Places, Shared, Target
+from dujiang.resilience.target import Load, Place, Target, Upstream
 
 SETTINGS = ResilienceSettings(retry=RetrySettings(max_attempts=1))
 
@@ -21,9 +21,16 @@ def a_target(
     open: Handler, name: str = "p/m", price: Price = unpriced, settings: ResilienceSettings = SETTINGS
 ) -> Target:
     draw = Random(7).random
-    load = Load(settings.breaker, settings.concurrency, monotonic, draw)
-    shared = Shared(Parking(monotonic, draw), Places())
-    return Target(Place(name.partition("/")[0], name, "main"), 1.0, open, load, shared, price, settings.timeouts)
+    return Target(
+        Place(name.partition("/")[0], name, "main"),
+        1.0,
+        open,
+        Load(settings, monotonic, draw),
+        Parking(monotonic, draw),
+        Upstream(),
+        settings=settings,
+        price=price,
+    )
 
 
 def a_model(targets: Sequence[Target], name: str = "m", settings: ResilienceSettings = SETTINGS) -> Model:

@@ -73,6 +73,7 @@ class Runtime:
         edge: Edge = Edge(),
     ) -> None:
         self.snapshot = configuration.live.snapshot
+        self.snapshot.begin()
         self.config_trouble = configuration.trouble
         self._configuration = configuration
         self._configuring = ThreadPoolExecutor(1, "configure")
@@ -175,6 +176,7 @@ class Runtime:
         before = self.snapshot
         if snapshot is before:
             return
+        snapshot.begin(before)
         self.snapshot = snapshot
         self._reloads += 1
         for name, service in before.services.items():

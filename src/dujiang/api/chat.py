@@ -211,7 +211,7 @@ def _call_fields(call: Call) -> list[tuple[bytes, bytes]]:
 
 def _overhead(started: float, call: Call | None) -> tuple[bytes, bytes]:
     """The time so far that was not spent waiting for a model."""
-    spent_s = monotonic() - started - (call.upstream_s if call is not None else 0.0)
+    spent_s = monotonic() - started - (call.upstream_s + call.waited_s if call is not None else 0.0)
     return (b"x-dujiang-overhead-ms", b"%.2f" % (spent_s * 1000))
 
 

@@ -107,6 +107,7 @@ class AttemptDetail(BaseModel):
     first_token_ms: float | None
     total_ms: float
     why: str
+    chosen_by: str | None
     cost: Money | None
 
 

@@ -3,22 +3,15 @@
 from time import monotonic
 
 from dujiang.core.call import Attempt, Call
-from dujiang.core.errors import AppError, StreamBroken, UpstreamError
+from dujiang.core.errors import AppError, StreamBroken, Timeout, UpstreamError
 from dujiang.core.reply import Reply
-from dujiang.resilience.model import foreseen_tokens
 from dujiang.resilience.target import Entry, Target
 
 
-def enter(call: Call, target: Target, *, is_last_resort: bool) -> Entry | None:
-    """Have the target take the call, or not. What is taken is followed by `attempt`."""
-    return target.enter(foreseen_tokens(call), is_last_resort=is_last_resort)
-
-
-async def attempt(call: Call, target: Target, entry: Entry, why: str, waited_s: float) -> Reply:
+async def attempt(call: Call, target: Target, entry: Entry, noted: Attempt) -> Reply:
     """Open the answer at a target that took the call, and note how it went. The target counts as busy until the reply
     is closed.
     """
-    noted = Attempt(target.provider, target.name, target.credential, why, waited_s)
     call.attempts.append(noted)
     call.provider = target.provider
     began = monotonic()
@@ -26,14 +19,15 @@ async def attempt(call: Call, target: Target, entry: Entry, why: str, waited_s: 
     try:
         reply = await target.open(call)
     except BaseException as error:
-        if isinstance(error, UpstreamError):
+        now = monotonic()
+        noted.total_s = now - began
+        noted.error = error.code if isinstance(error, AppError) else None
+        call.upstream_s += noted.total_s
+        if isinstance(error, UpstreamError) and _is_to_blame(target, error, call, began, now):
             target.failed(entry, error)
         else:
             target.told_nothing(entry)
-        noted.error = error.code if isinstance(error, AppError) else None
-        noted.total_s = monotonic() - began
-        call.upstream_s += noted.total_s
-        target.leave(entry, 0, None, began + noted.total_s)
+        target.leave(entry, 0, None, now)
         raise
     now = monotonic()
     noted.total_s = now - began
@@ -48,7 +42,7 @@ async def attempt(call: Call, target: Target, entry: Entry, why: str, waited_s: 
         usage, error = ended.usage, ended.error
         if error is not None:
             noted.error = error.code
-            if isinstance(error, StreamBroken):
+            if isinstance(error, UpstreamError) and _is_to_blame(target, error, call, began, now):
                 target.failed(entry, error)
         if usage is not None:
             noted.cost = target.price(usage)
@@ -58,3 +52,12 @@ async def attempt(call: Call, target: Target, entry: Entry, why: str, waited_s: 
 
     reply.on_close(leave)
     return reply
+
+
+def _is_to_blame(target: Target, error: UpstreamError, call: Call, began: float, now: float) -> bool:
+    """Not where the time that the caller gave was over before the target's own would have been: else whoever asks for
+    answers in no time could have a target taken for ill.
+    """
+    if now < call.deadline or not isinstance(error, Timeout | StreamBroken):
+        return True
+    return target.is_slow(now - began, is_streamed=call.request.stream)

@@ -11,6 +11,7 @@ from dujiang.config.settings import DeclaredModel, Sections
 from dujiang.core.problem import Problem, at
 from dujiang.identity.permissions import PERMISSIONS
 from dujiang.identity.settings import AppSettings, BudgetSettings
+from dujiang.resilience.settings import FALLBACKS
 from dujiang.routing.settings import RouteSettings
 from dujiang.scenes.settings import SceneSettings
 
@@ -66,7 +67,8 @@ def reference_problems(sections: Sections, known: Known) -> Iterator[Problem]:
     yield from _alias_problems(sections.aliases, known)
     for name, route in sections.routes.items():
         yield from _route_problems(name, route, known)
-    yield from _fallback_problems(sections.resilience.fallbacks, known, "resilience.fallbacks")
+    for kind in FALLBACKS:
+        yield from _fallback_problems(getattr(sections.resilience, kind), known, f"resilience.{kind}")
     for name, scene in sections.scenes.items():
         yield from _scene_problems(name, scene, known)
     for name, app in sections.apps.items():
@@ -108,7 +110,8 @@ def _model_problems(name: str, model: DeclaredModel, known: Known) -> Iterator[P
 
 
 def _override_problems(overrides: Mapping[str, Any], known: Known, path: str) -> Iterator[Problem]:
-    yield from _fallback_problems(overrides.get("fallbacks", {}), known, f"{path}.resilience.fallbacks")
+    for kind in FALLBACKS:
+        yield from _fallback_problems(overrides.get(kind, {}), known, f"{path}.resilience.{kind}")
 
 
 def _alias_problems(aliases: Mapping[str, str], known: Known) -> Iterator[Problem]:

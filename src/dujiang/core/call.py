@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Struct
 
@@ -57,6 +57,10 @@ class SceneChoice(Struct, frozen=True):
     variables: dict[str, Any] = {}
 
 
+Priority = Literal["high", "normal", "low"]
+"""Who goes first where calls have to wait."""
+
+
 class ParsedChat(Struct, frozen=True):
     """What a wire's parser makes of a body. `request_id` is None when the caller gave none."""
 
@@ -66,6 +70,7 @@ class ParsedChat(Struct, frozen=True):
     request_id: str | None = None
     timeout_s: float | None = None
     include_usage: bool = False
+    priority: Priority = "normal"
 
 
 class Rights(Struct, frozen=True):
@@ -103,7 +108,9 @@ class Plan(Struct, frozen=True):
 
 
 class Attempt(Struct):
-    """One try at one target. Times are seconds; `error` is the code of the error that ended it.
+    """One try at one target. `why` says why it was made (`first`, `retry`, `fallback`, `repair`, `stale_connection`),
+    `chosen_by` by what the target was chosen (`Choice.by`). Times are seconds; `error` is the code of the error that
+    ended it.
 
     `cost` is None where the price, or what was used, is not known.
     """
@@ -112,6 +119,7 @@ class Attempt(Struct):
     target: str
     credential: str
     why: str
+    chosen_by: str
     waited_s: float = 0.0
     first_token_s: float | None = None
     total_s: float = 0.0
@@ -129,9 +137,10 @@ class Call:
     | `rights permit` | admission |
     | `scene model_version` | the scene stage; dispatch |
     | `plan` | routing |
-    | `attempts provider model upstream_s charges` | dispatch |
+    | `attempts provider model upstream_s waited_s charges` | dispatch |
 
-    `started` and `deadline` are on the monotonic clock in seconds.
+    `started` and `deadline` are on the monotonic clock in seconds. `waited_s` is how long the call waited for a place,
+    for a target to recover, or to be asked again.
     """
 
     __slots__ = (
@@ -158,6 +167,7 @@ class Call:
         "scene",
         "started",
         "upstream_s",
+        "waited_s",
     )
 
     parsed: ParsedChat
@@ -194,3 +204,4 @@ class Call:
         self.model = ""
         self.model_version = ""
         self.upstream_s = 0.0
+        self.waited_s = 0.0

@@ -12,6 +12,7 @@ AppError                     status  code                      retryable  hurts_
 ├ PreconditionRequired        428    precondition_required
 ├ Unprocessable               422    unprocessable
 ├ LimitExceeded               429    limit_exceeded            (rate | tokens | concurrency | queue)
+│ └ Saturated                 429    limit_exceeded            (queue)
 ├ NotBuilt                    501    not_implemented
 ├ OutputInvalid               502    output_invalid
 ├ Misconfigured               503    misconfigured
@@ -148,6 +149,10 @@ class LimitExceeded(AppError):
                 "remaining": refusal.remaining,
             }
         }
+
+
+class Saturated(LimitExceeded):
+    """All places at a model are taken, and waiting for one would be in vain."""
 
 
 class NotBuilt(AppError):

@@ -15,7 +15,7 @@ class LimitSettings(Limits):
 
 class AppSettings(Settings):
     """An app and what its keys may reach. `unknown_role` stands for claimed roles that the document does not define;
-    `content` replaces `records.content` for this app's calls.
+    `content` replaces `records.content` for this app's calls. `weight` is its share of places where calls have to wait.
     """
 
     description: Text = ""
@@ -25,6 +25,7 @@ class AppSettings(Settings):
     budget: Budget | None = None
     unknown_role: Name | None = None
     content: ContentPolicy | None = None
+    weight: Annotated[float, Meta(ge=0.01, le=1000)] = 1
 
 
 class RoleSettings(Settings):

@@ -74,6 +74,7 @@ def _usage(call: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _attempt(attempt: dict[str, Any], currency: str | None) -> dict[str, Any]:
+    why, _, chosen_by = attempt["why"].partition(" ")
     return {
         "provider": attempt["provider"],
         "target": attempt["target"],
@@ -83,7 +84,8 @@ def _attempt(attempt: dict[str, Any], currency: str | None) -> dict[str, Any]:
         "waited_ms": attempt["waited_ms"],
         "first_token_ms": attempt["first_token_ms"],
         "total_ms": attempt["total_ms"],
-        "why": attempt["why"],
+        "why": why,
+        "chosen_by": chosen_by or None,
         "cost": money(attempt["cost_micros"], currency),
     }
 

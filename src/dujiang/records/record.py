@@ -23,7 +23,8 @@ class Json(str):
 
 
 class AttemptRecord(Struct, frozen=True, array_like=True):
-    """One try at one target. Times are milliseconds; `error_type` is the code of the error that ended it.
+    """One try at one target. `why` has two words: why it was made, and by what the target was chosen. Times are
+    milliseconds; `error_type` is the code of the error that ended it.
 
     `cost_micros` is in millionths of the record's currency, None where the price or the usage is not known.
     """

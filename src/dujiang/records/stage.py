@@ -25,7 +25,7 @@ _NO_REQUEST = ChatRequest("", [])
 _NO_SCENE = SceneChoice("")
 _NO_CHUNK = Chunk()
 _NO_USAGE = Usage()
-_NO_ATTEMPT = Attempt("", "", "", "")
+_NO_ATTEMPT = Attempt("", "", "", "", "")
 _CONTENT = Record.__struct_fields__.index("content")
 _CLIENT_GONE = 499
 """nginx's status for a caller who left; nobody ever sees it but the record."""
@@ -141,8 +141,8 @@ def _row_of(
         None,  # cached
         opened_s * 1000 if request.stream and opened_s is not None else None,  # first_token_ms
         total_s * 1000,  # total_ms
-        ((total_s if opened_s is None else opened_s) - call.upstream_s) * 1000,  # overhead_ms
-        0.0,  # queue_ms
+        ((total_s if opened_s is None else opened_s) - call.upstream_s - call.waited_s) * 1000,  # overhead_ms
+        call.waited_s * 1000,  # queue_ms
         call.revision,  # config_revision
         None,  # routing
         None,  # parent_id
@@ -165,7 +165,7 @@ def _attempt_of(attempt: Attempt, whole: Cost | None) -> Row:
         attempt.provider,
         attempt.target,
         attempt.credential,
-        attempt.why,
+        f"{attempt.why} {attempt.chosen_by}",
         attempt.error,
         attempt.waited_s * 1000,
         first_token_s * 1000 if first_token_s is not None else None,

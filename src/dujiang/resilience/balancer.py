@@ -6,12 +6,11 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 from dujiang.resilience.by_cost import ByCost
 from dujiang.resilience.by_latency import ByLatency, first_token, per_token
 from dujiang.resilience.by_load import LeastLoaded, Weighted
-from dujiang.resilience.candidate import Candidate, Loaded
+from dujiang.resilience.candidate import Candidate
 from dujiang.resilience.settings import BalancingSettings
 from dujiang.resilience.slow_start import SlowStart
 from dujiang.resilience.sticky import Sticky
 
-T = TypeVar("T", bound=Loaded)
 C = TypeVar("C", bound=Candidate)
 
 
@@ -52,25 +51,3 @@ def compile_balancers(
         case "sticky":
             balancer = Sticky(targets, slow_start, LeastLoaded(slow_start, random))
     return Balancers(balancer, balancer)
-
-
-def least_loaded(targets: Sequence[T]) -> T:
-    """The target with the fewest calls in flight for its weight; among equals, each in turn by its weight.
-
-    The turns are nginx's smooth weighted round-robin: everyone gains its weight, the richest is chosen and pays the
-    sum, so that a heavy target's turns are spread and not in a row.
-    """
-    least = min(target.load.in_flight / target.weight for target in targets)
-    chosen: T | None = None
-    total = 0.0
-    for target in targets:
-        if target.load.in_flight / target.weight > least:
-            continue
-        target.credit += target.weight
-        total += target.weight
-        if chosen is None or target.credit > chosen.credit:
-            chosen = target
-    if chosen is None:
-        raise ValueError("there is no target to choose from")
-    chosen.credit -= total
-    return chosen

@@ -13,16 +13,6 @@ class Load(Protocol):
     in_flight: int
 
 
-class Loaded(Protocol):
-    """Something with a weight, a load, and the credit of its turn."""
-
-    weight: float
-    credit: float
-
-    @property
-    def load(self) -> Load: ...
-
-
 class RecoveringLoad(Load, Protocol):
     """A load that says when its target came back: seconds of the balancer's clock, None once that is long ago."""
 

@@ -33,13 +33,15 @@ class Pool(NamedTuple, Generic[T]):
     """Whom to ask now. A balancer chooses among `ready`, in the pool's order; when none of them is left to be tried,
     the `last_resort`, the soonest to recover first, by `enter(is_last_resort=True)`.
 
-    `recovers_at` is the earliest monotonic moment at which a call may be let in: past when one may be now, or when the
-    outcome of a probe is awaited; infinite when only an operator can tell.
+    `recovers_at` is the earliest monotonic moment at which somebody may be well again: past when somebody is, or when
+    the outcome of a probe is awaited; infinite when only an operator can tell. It is worth waiting for. `asked_at` is
+    when a call may be let in at the earliest, as the last resort at worst: that is one call's, and no time to wait for.
     """
 
     ready: Sequence[T]
     last_resort: Sequence[T]
     recovers_at: float
+    asked_at: float
 
 
 def usable(members: Sequence[T], max_ejected_ratio: float, now: float) -> Pool[T]:
@@ -49,7 +51,7 @@ def usable(members: Sequence[T], max_ejected_ratio: float, now: float) -> Pool[T
     `now` is of the breakers' clock.
     """
     if _are_well(members, now):
-        return Pool(members, (), now)
+        return Pool(members, (), now, now)
     askable = [each for each in members if each.barred_until <= now and not _is_shut(each)]
     ready: list[T] = []
     failing: list[T] = []
@@ -59,10 +61,10 @@ def usable(members: Sequence[T], max_ejected_ratio: float, now: float) -> Pool[T
     most_out = min(int(max_ejected_ratio * len(askable)), len(askable) - 1)
     last_resort = failing[: max(0, len(failing) - most_out)]
     if ready:
-        return Pool(ready, last_resort, now)
-    recoveries = [max(each.barred_until, _retry_at(each)) for each in members]
-    recoveries += [_last_resort_at(each) for each in last_resort]
-    return Pool(ready, last_resort, min(recoveries, default=inf))
+        return Pool(ready, last_resort, now, now)
+    recovers_at = min((max(each.barred_until, _retry_at(each)) for each in members), default=inf)
+    asked_at = min(map(_last_resort_at, last_resort), default=inf)
+    return Pool(ready, last_resort, recovers_at, min(recovers_at, asked_at))
 
 
 def _are_well(members: Sequence[Member], now: float) -> bool:

@@ -11,9 +11,8 @@ from typing import Generic, Literal, TypeVar
 
 from msgspec import Struct
 
+from dujiang.core.call import Priority
 from dujiang.resilience.release_rate import ReleaseRate
-
-Priority = Literal["high", "normal", "low"]
 
 Reason = Literal["full", "late", "evicted", "expired"]
 """Why an entry is refused: no room to wait; it could not be served in time; it made room for an app with far less than

@@ -19,8 +19,9 @@ from asyncio import Future, TimerHandle
 from collections.abc import Callable
 from time import monotonic
 
-from dujiang.core.errors import LimitExceeded
-from dujiang.resilience.fair_queue import Entry, FairQueue, Priority, Reason, Refused
+from dujiang.core.call import Priority
+from dujiang.core.errors import Saturated
+from dujiang.resilience.fair_queue import Entry, FairQueue, Reason, Refused
 
 _MESSAGES: dict[Reason, str] = {
     "full": "All places of this model are taken and too many calls wait already. Try again later.",
@@ -55,6 +56,13 @@ class Gate:
         self._timer_s = 0.0
         self.inside = 0
 
+    def apply(self, places: Callable[[], int], capacity: int, max_wait_s: float) -> None:
+        """Go on by other settings, as after a reload. Who waits already waits on, for as long as was promised."""
+        self._places = places
+        self._queue.capacity = capacity
+        self._queue.max_wait_s = max_wait_s
+        self.admit()
+
     @property
     def waiting(self) -> int:
         """How many wait."""
@@ -70,7 +78,7 @@ class Gate:
     async def wait(self, app: str, deadline_s: float, priority: Priority = "normal", weight: float = 1.0) -> None:
         """Enter when it is the app's turn. Whoever entered calls `leave`, once.
 
-        Raises `LimitExceeded` (`queue`), with the expected wait as `retry_after_s`: at once if a place would come too
+        Raises `Saturated`, with the expected wait as `retry_after_s`: at once if a place would come too
         late or too many wait, at `deadline_s` or after the queue's longest wait if none has come by then, or when this
         call must make room for another app's.
         """
@@ -136,5 +144,5 @@ def _refuse(refused: Refused[Waiting]) -> None:
         told.set_exception(_error(refused))
 
 
-def _error(refused: Refused[Waiting]) -> LimitExceeded:
-    return LimitExceeded(_MESSAGES[refused.reason], reason="queue", retry_after_s=refused.expected_wait_s)
+def _error(refused: Refused[Waiting]) -> Saturated:
+    return Saturated(_MESSAGES[refused.reason], reason="queue", retry_after_s=refused.expected_wait_s)

@@ -1,7 +1,8 @@
 """A configured model: its targets, and which of them is asked next."""
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from math import inf
 from time import monotonic
 from typing import NamedTuple
 
@@ -15,27 +16,42 @@ from dujiang.resilience.retry_budget import RetryBudget
 from dujiang.resilience.settings import ResilienceSettings
 from dujiang.resilience.sticky import sticky_key
 from dujiang.resilience.target import Target
+from dujiang.resilience.verdict import Fallback
+
+POLL_S = 0.02
+"""How soon to look again where it is not known when: rarely, since the gate lets in as many as there are places."""
 
 _BYTES_PER_TOKEN = 4
 
 
 class Choice(NamedTuple):
-    """Whom to ask. `is_last_resort`: it is asked although it is left alone, because nobody else is there."""
+    """Whom to ask, and `by` what: the strategy; `only` where nobody else may be asked; `probe` where it is looked
+    whether it is well again; `last_resort` where it is asked although it is left alone, because nobody else is there.
+    """
 
     target: Target
-    is_last_resort: bool
+    by: str
+
+
+class Later(NamedTuple):
+    """Nobody may be asked now. `recovers_at` is the moment to wait for, `asked_at` the earliest at which anybody may
+    be, which is what a caller is told; infinite when only an operator can tell.
+    """
+
+    recovers_at: float
+    asked_at: float
 
 
 class Model:
     """A model as callers name it, and the plan for asking it by its name; `total_s` is the most that a call may take.
 
-    When it has no target to ask, `missing` is the error that says what an operator must do. `fallbacks` are the models
-    that are asked when it cannot answer, in order.
+    When it has no target to ask, `missing` is the error that says what an operator must do. `fallbacks` has the models
+    that are asked when it cannot answer, in order, by what it failed with. `gate` outlives revisions.
     """
 
     __slots__ = (
         "_balancers",
-        "_sticks",
+        "_strategy",
         "fallbacks",
         "gate",
         "missing",
@@ -57,9 +73,10 @@ class Model:
         settings: ResilienceSettings,
         retries: RetryBudget,
         balancers: Balancers[Target],
+        gate: Gate | None = None,
     ) -> None:
-        waiting = FairQueue[Waiting](settings.concurrency.queue, settings.concurrency.max_wait_s)
-        self.gate = Gate(waiting, self._places)
+        concurrency = settings.concurrency
+        self.gate = gate or Gate(FairQueue[Waiting](concurrency.queue, concurrency.max_wait_s), self._places)
         self.name = name
         self.version = version
         self.targets = targets
@@ -67,13 +84,25 @@ class Model:
         self.settings = settings
         self.retries = retries
         self.total_s = settings.timeouts.total_s
-        self.fallbacks = settings.fallbacks.get(name, ())
+        self.fallbacks: Mapping[Fallback, tuple[str, ...]] = {
+            "failed": settings.fallbacks.get(name, ()),
+            "too_long": settings.fallbacks_too_long.get(name, ()),
+            "content_filtered": settings.fallbacks_filtered.get(name, ()),
+        }
         self.plan = Plan((One(name),), name, "named")
         self._balancers = balancers
-        self._sticks = settings.balancing.strategy == "sticky"
+        self._strategy = settings.balancing.strategy
 
-    def choose(self, call: Call, tried: Collection[Target], clock: Callable[[], float] = monotonic) -> Choice | float:
-        """Whom to ask, or the moment at which somebody may be asked; infinite when only an operator can tell.
+    def begin(self) -> None:
+        """What outlived the revision before goes on by these settings. On the event loop."""
+        for target in self.targets:
+            target.begin()
+        self.retries.apply(self.settings.retry.budget_ratio)
+        concurrency = self.settings.concurrency
+        self.gate.apply(self._places, concurrency.queue, concurrency.max_wait_s)
+
+    def choose(self, call: Call, tried: Collection[Target], clock: Callable[[], float] = monotonic) -> Choice | Later:
+        """Whom to ask.
 
         Who was tried already is asked again only when nobody else is left.
         """
@@ -85,43 +114,76 @@ class Model:
         candidates = fresh or ready
         if candidates:
             if len(candidates) == 1:
-                return Choice(candidates[0], is_last_resort=False)
+                return _only(candidates[0])
             balancer = self._balancers.streamed if call.request.stream else self._balancers.whole
-            key = sticky_key(call.parsed.user, call.caller) if self._sticks else None
-            return Choice(balancer.choose(candidates, key), is_last_resort=False)
+            key = sticky_key(call.parsed.user, call.caller) if self._strategy == "sticky" else None
+            chosen = balancer.choose(candidates, key)
+            return Choice(chosen, self._strategy if chosen.load.breaker.state == "closed" else "probe")
         for target in pool.last_resort:
             if target.load.breaker.allows(is_last_resort=True) and target.has_room(tokens):
-                return Choice(target, is_last_resort=True)
+                return Choice(target, "last_resort")
         if pool.ready:
-            return min(target.room_at(tokens, now) for target in pool.ready)
-        return pool.recovers_at
+            room_at = min(target.room_at(tokens, now) for target in pool.ready)
+            return Later(room_at, room_at)
+        return Later(pool.recovers_at, pool.asked_at)
+
+    def least_s(self, call: Call) -> float:
+        """How long the quickest target needs to begin a streamed answer, as far as that is known; 0 where it is not."""
+        if not call.request.stream:
+            return 0.0
+        now = monotonic()
+        return min((target.load.first_token.at(now) for target in self.targets), default=0.0)
+
+    async def wait_for_place(self, call: Call, weight: float) -> None:
+        """Enter the gate when it is the turn of an app of that weight. Whoever entered calls `gate.leave`, once.
+
+        Raises `Saturated`, and `Unavailable` at once where nobody will be well in time.
+        """
+        choice = self.choose(call, ())
+        if isinstance(choice, Later):
+            self._time_left_s(choice, call)
+        began = monotonic()
+        try:
+            await self.gate.wait(call.caller.app, call.deadline, call.parsed.priority, weight)
+        finally:
+            call.waited_s += monotonic() - began
+
+    async def wait(self, later: Later, call: Call) -> None:
+        """Wait until somebody may be asked. Raises `Unavailable` at once where that is too late."""
+        left_s = self._time_left_s(later, call)
+        call.waited_s += left_s
+        await asyncio.sleep(left_s)
+        self.gate.admit()
+
+    def _time_left_s(self, later: Later, call: Call) -> float:
+        now = monotonic()
+        left_s = max(later.recovers_at - now, POLL_S)
+        if left_s <= self.settings.concurrency.max_wait_s and now + left_s < call.deadline:
+            return left_s
+        again_s = max(later.asked_at - now, 1.0)
+        when = "an operator must restore one" if again_s == inf else f"try again in {again_s:.0f} s"
+        message = f"No target of the model `{self.name}` can be asked now: {when}."
+        raise Unavailable(message, reason="no_target", retry_after_s=None if again_s == inf else again_s)
 
     def _places(self) -> int:
-        """How many calls the targets that may be asked take at once; one where none may, for its probe."""
+        """How many calls the model's targets take at once: as many as there are where there are more, since those keep
+        their places. One more where none of them may be asked, for the call that is let in to see.
+        """
+        now = monotonic()
         places = 0
+        is_any_well = False
         for target in self.targets:
             load = target.load
-            if load.breaker.state == "closed":
-                places += load.limit.limit
-        return places or 1
+            if load.breaker.state == "closed" and target.barred_until <= now:
+                places += max(load.limit.limit, load.in_flight)
+                is_any_well = True
+            else:
+                places += load.in_flight
+        return places if is_any_well else places + 1
 
-    async def wait(self, until: float, call: Call) -> None:
-        """Wait for the moment at which somebody may be asked. Raises `Unavailable` at once where that is too late."""
-        now = monotonic()
-        left_s = until - now
-        if left_s > self.settings.concurrency.max_wait_s or until >= call.deadline:
-            raise self.unavailable(left_s)
-        await asyncio.sleep(max(left_s, 0.001))
 
-    def unavailable(self, left_s: float) -> Unavailable:
-        """The error of a model of which no target may be asked now."""
-        is_known = left_s < 86_400.0
-        again = f"try again in {max(left_s, 1.0):.0f} s" if is_known else "an operator must mend it"
-        return Unavailable(
-            f"No target of the model `{self.name}` can be asked now: {again}.",
-            reason="no_target",
-            retry_after_s=max(left_s, 1.0) if is_known else None,
-        )
+def _only(target: Target) -> Choice:
+    return Choice(target, "only" if target.load.breaker.state == "closed" else "probe")
 
 
 def foreseen_tokens(call: Call) -> int:

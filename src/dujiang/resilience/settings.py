@@ -55,16 +55,25 @@ class BalancingSettings(Settings):
     strategy: Literal["least_loaded", "weighted", "latency", "cost", "sticky"] = "least_loaded"
 
 
+Fallbacks = dict[ModelName, Annotated[tuple[ModelName, ...], Meta(min_length=1)]]
+
+
 class ResilienceSettings(Settings):
-    """`fallbacks` names, for a model, those that are asked when it cannot answer, in order."""
+    """`fallbacks` names, for a model, those that are asked when it cannot answer, in order; `fallbacks_too_long` when
+    the prompt is longer than it takes, `fallbacks_filtered` when its vendor's filter refuses the content.
+    """
 
     timeouts: TimeoutSettings = TimeoutSettings()
     retry: RetrySettings = RetrySettings()
     breaker: BreakerSettings = BreakerSettings()
     concurrency: ConcurrencySettings = ConcurrencySettings()
     balancing: BalancingSettings = BalancingSettings()
-    fallbacks: dict[ModelName, Annotated[tuple[ModelName, ...], Meta(min_length=1)]] = {}
+    fallbacks: Fallbacks = {}
+    fallbacks_too_long: Fallbacks = {}
+    fallbacks_filtered: Fallbacks = {}
 
+
+FALLBACKS = ("fallbacks", "fallbacks_too_long", "fallbacks_filtered")
 
 ResilienceOverrides = Annotated[dict[str, Any], Meta(extra={"keys_of": ResilienceSettings})]
 """Any part of `ResilienceSettings`, kept as it was written: what is not said stays as it is."""

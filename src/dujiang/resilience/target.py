@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from math import inf
 from typing import Literal, NamedTuple
 
 from dujiang.core.chat import Usage
@@ -14,7 +13,7 @@ from dujiang.resilience.candidate import TargetLoad
 from dujiang.resilience.cooldown import Cooldown
 from dujiang.resilience.limiter import Limit, limit_of, outcome_of
 from dujiang.resilience.parking import Parking
-from dujiang.resilience.settings import BreakerSettings, ConcurrencySettings, TimeoutSettings
+from dujiang.resilience.settings import ResilienceSettings
 from dujiang.resilience.vendor_limits import Taken, VendorLimits
 from dujiang.resilience.verdict import verdict
 
@@ -23,10 +22,6 @@ Shown = Literal["ok", "failing", "open", "half_open", "cooling", "parked", "drai
 
 SLOW_SHARE = 0.8
 """Of its clock: an answer that takes more is slow."""
-
-
-_PLACE_S = 0.02
-"""How soon to look again for a place that others have: rarely, since the gate lets in as many as there are."""
 
 
 class Standing(NamedTuple):
@@ -59,34 +54,27 @@ class Load(TargetLoad):
     once.
     """
 
-    __slots__ = ("_clock", "breaker", "cooldown", "last_error", "limit", "limited_by", "noted_at", "parking")
+    __slots__ = ("_clock", "_limited_by", "breaker", "cooldown", "last_error", "limit", "noted_at", "parking")
 
     limit: Limit
-    limited_by: ConcurrencySettings
 
-    def __init__(
-        self,
-        breaker: BreakerSettings,
-        concurrency: ConcurrencySettings,
-        clock: Callable[[], float],
-        draw: Callable[[], float],
-    ) -> None:
+    def __init__(self, settings: ResilienceSettings, clock: Callable[[], float], draw: Callable[[], float]) -> None:
         super().__init__()
         self._clock = clock
-        self.limit = limit_of(concurrency, clock)
-        self.limited_by = concurrency
-        self.breaker = Breaker(breaker, clock, draw, self._changed)
+        self._limited_by = settings.concurrency
+        self.limit = limit_of(settings.concurrency, clock)
+        self.breaker = Breaker(settings.breaker, clock, draw, self._changed)
         self.cooldown = Cooldown(clock)
         self.parking = Parking(clock, draw)
         self.last_error: str | None = None
         self.noted_at: datetime | None = None
 
-    def apply(self, breaker: BreakerSettings, concurrency: ConcurrencySettings) -> None:
+    def apply(self, settings: ResilienceSettings) -> None:
         """Go on by other settings, as after a reload. What was learnt stays where they are the same."""
-        self.breaker.apply(breaker)
-        if concurrency != self.limited_by:
-            self.limit = limit_of(concurrency, self._clock)
-            self.limited_by = concurrency
+        self.breaker.apply(settings.breaker)
+        if settings.concurrency != self._limited_by:
+            self._limited_by = settings.concurrency
+            self.limit = limit_of(settings.concurrency, self._clock)
 
     def note(self, reason: str | None) -> None:
         """Remember how the last call went: None for well, else the code of its error."""
@@ -99,22 +87,21 @@ class Load(TargetLoad):
             self.come_back(self.breaker.since)
 
 
-class Places:
-    """How many calls a provider takes at once over all its targets, and how many it is serving."""
+class Upstream:
+    """What the targets of one provider have in common: how many calls it takes at once over all of them, how many it
+    is serving, and its limits of rates.
+    """
 
-    __slots__ = ("in_flight", "limit")
+    __slots__ = ("_places", "in_flight", "limits")
 
-    def __init__(self, limit: float = inf) -> None:
-        self.limit = limit
+    def __init__(self, places: int | None = None, limits: VendorLimits | None = None) -> None:
+        self._places = places
+        self.limits = limits
         self.in_flight = 0
 
-
-class Shared(NamedTuple):
-    """What a target has in common with others: its credential's parking, its provider's places, the vendor's limits."""
-
-    parking: Parking
-    places: Places
-    limits: VendorLimits | None = None
+    def has_place(self) -> bool:
+        """Whether it takes one call more."""
+        return self._places is None or self.in_flight < self._places
 
 
 class Target:
@@ -122,18 +109,17 @@ class Target:
 
     __slots__ = (
         "_price",
+        "_settings",
         "breakers",
         "credential",
         "credit",
-        "first_token_s",
         "limits",
         "load",
         "name",
         "open",
         "parking",
-        "places",
         "provider",
-        "total_s",
+        "upstream",
         "weight",
     )
 
@@ -150,20 +136,27 @@ class Target:
         weight: float,
         open: Handler,
         load: Load,
-        shared: Shared,
+        parking: Parking,
+        upstream: Upstream,
+        limits: VendorLimits | None = None,
+        settings: ResilienceSettings = ResilienceSettings(),
         price: Price = unpriced,
-        timeouts: TimeoutSettings = TimeoutSettings(),
     ) -> None:
         self.provider, self.name, self.credential = place
         self.weight = weight
         self.open = open
         self._price = price
         self.load = load
-        self.parking, self.places, self.limits = shared
-        self.first_token_s = timeouts.first_token_s
-        self.total_s = timeouts.total_s
+        self.parking = parking
+        self.upstream = upstream
+        self.limits = limits
+        self._settings = settings
         self.breakers: Sequence[Breaker] = (load.breaker,)
         self.credit = 0.0
+
+    def begin(self) -> None:
+        """What outlived the revision before goes on by these settings."""
+        self.load.apply(self._settings)
 
     @property
     def barred_until(self) -> float:
@@ -182,13 +175,13 @@ class Target:
 
     def has_room(self, tokens: int) -> bool:
         """Whether it takes one call more now, which is expected to use so many tokens."""
-        if self.load.in_flight >= self.load.limit.limit or self.places.in_flight >= self.places.limit:
+        if self.load.in_flight >= self.load.limit.limit or not self.upstream.has_place():
             return False
         return self.limits is None or self.limits.has_room(tokens)
 
     def room_at(self, tokens: int, now: float) -> float:
         """The moment at which it may take one, if nothing else happens: places come back at any time."""
-        return max(now + _PLACE_S, self.limits.room_at(tokens) if self.limits is not None else 0.0)
+        return now if self.limits is None else self.limits.room_at(tokens)
 
     def enter(self, tokens: int, *, is_last_resort: bool = False) -> Entry | None:
         """Take a call, or not: somebody else may have taken the last place of a probe meanwhile."""
@@ -200,7 +193,7 @@ class Target:
         if ticket is None:
             return None
         load.in_flight += 1
-        self.places.in_flight += 1
+        self.upstream.in_flight += 1
         taken = self.limits.take(tokens) if self.limits is not None else None
         return Entry(ticket, target_era, credential_era, taken)
 
@@ -210,8 +203,7 @@ class Target:
         if is_streamed:
             load.first_token.observe(waited_s, now)
         load.limit.note(load.in_flight, "ok", waited_s if is_streamed else None)
-        bound_s = self.first_token_s if is_streamed else self.total_s
-        load.breaker.succeed(entry.ticket, waited_s > SLOW_SHARE * bound_s)
+        load.breaker.succeed(entry.ticket, self.is_slow(waited_s, is_streamed=is_streamed))
         if load.parking.reason is not None:
             load.parking.succeed(entry.target_era)
         if self.parking.reason is not None:
@@ -236,6 +228,11 @@ class Target:
         if found.hurts_breaker or found.cools or found.parks is not None:
             load.note(error.code)
 
+    def is_slow(self, took_s: float, *, is_streamed: bool) -> bool:
+        """Whether a first token, or a whole answer, that took so long is taken for a sign of illness."""
+        timeouts = self._settings.timeouts
+        return took_s > SLOW_SHARE * (timeouts.first_token_s if is_streamed else timeouts.total_s)
+
     def told_nothing(self, entry: Entry) -> None:
         """The call ended for a reason that is not the target's."""
         self.load.breaker.cancel(entry.ticket)
@@ -244,7 +241,7 @@ class Target:
         """The call is over, and used so many tokens. `answered_in_s` is what a whole answer took, None for others."""
         load = self.load
         load.in_flight -= 1
-        self.places.in_flight -= 1
+        self.upstream.in_flight -= 1
         if entry.taken is not None and self.limits is not None:
             self.limits.correct(entry.taken, tokens)
         if answered_in_s is not None and tokens:

@@ -74,11 +74,12 @@ class VendorLimits:
     monotonic, in seconds, and the same for a target and its provider.
     """
 
-    __slots__ = ("_clock", "_requests", "_tokens", "_within")
+    __slots__ = ("_clock", "_requests", "_tokens", "_within", "declared")
 
     def __init__(
         self, limits: Limits, processes: int, clock: Callable[[], float], within: "VendorLimits | None" = None
     ) -> None:
+        self.declared = limits
         self._requests = None if limits.rpm is None else MinuteWindow(max(1, limits.rpm // processes))
         self._tokens = None if limits.tpm is None else MinuteWindow(max(1, limits.tpm // processes))
         self._clock = clock

@@ -15,6 +15,7 @@ from dujiang.core.errors import (
     NoSuchDeployment,
     OutOfQuota,
     Rejected,
+    Saturated,
     StaleConnection,
     StreamBroken,
     Throttled,
@@ -62,8 +63,11 @@ VERDICTS: dict[type[AppError], Verdict] = {
     ContentFiltered: Verdict(fallback="content_filtered"),
     StreamBroken: Verdict(hurts_breaker=True),
     AllAttemptsFailed: Verdict(fallback="failed"),
+    Saturated: Verdict(fallback="failed"),
 }
-"""A class that is not here means what its nearest ancestor does. An error of ours (a limit, a budget) means nothing."""
+"""A class that is not here means what its nearest ancestor does. Of our own errors only a model without places means
+something: that others may have some.
+"""
 
 
 def verdict(error: AppError) -> Verdict:

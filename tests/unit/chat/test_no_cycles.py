@@ -46,7 +46,7 @@ def test_a_call_leaves_no_cycles() -> None:
         limit(store, Counters({}, {}, LimitSettings(rpm=1000, tpm=100_000, concurrency=2), Users())),
         route(Catalog(models, {}, frozenset())),
     )
-    handler = compose(stages, dispatch(models, budgets_of(budget), fresh_accounts()))
+    handler = compose(stages, dispatch(models, budgets_of(budget), fresh_accounts(), {}))
 
     async def main() -> None:
         gc.collect()

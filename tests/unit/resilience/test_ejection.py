@@ -70,14 +70,15 @@ def test_a_pool_of_failing_targets_is_never_empty(members, clock, ratio, last_re
     pool = usable(members, ratio, clock.now)
     assert names(pool.ready) == ""
     assert names(pool.last_resort) == last_resort
-    assert pool.recovers_at == members[0].breakers[0].last_resort_at
+    assert pool.recovers_at == members[0].breakers[0].retry_at
+    assert pool.asked_at == members[0].breakers[0].last_resort_at
 
 
 def test_a_lone_target_is_its_own_last_resort(members, clock):
     fail(members[0])
     pool = usable(members[:1], 1.0, clock.now)
     assert names(pool.last_resort) == "a"
-    assert pool.recovers_at == clock.now + LAST_RESORT_PAUSE_S
+    assert pool.asked_at == clock.now + LAST_RESORT_PAUSE_S < pool.recovers_at
 
 
 def test_a_target_that_may_be_probed_is_ready(members, clock):
@@ -102,7 +103,7 @@ def test_the_cap_is_of_what_may_be_asked_at_all(members, clock):
     fail(members[3])
     pool = usable(members, 0.5, clock.now)
     assert names(pool.last_resort) == "d"
-    assert pool.recovers_at == clock.now + LAST_RESORT_PAUSE_S
+    assert pool.asked_at == clock.now + LAST_RESORT_PAUSE_S < pool.recovers_at
 
 
 def test_what_is_barred_does_not_widen_the_cap(members, clock):
@@ -124,7 +125,7 @@ def test_what_an_operator_took_out_stays_out(members, clock):
     members[1].breakers[0].eject("bad answers")
     assert names(usable(members, 0.0, clock.now).ready) == "cd"
     pool = usable(members[:2], 0.0, clock.now)
-    assert (pool.ready, pool.last_resort, pool.recovers_at) == ([], [], inf)
+    assert pool == ([], [], inf, inf)
 
 
 def test_a_credentials_breaker_takes_out_all_that_use_it(clock):

@@ -72,7 +72,7 @@ def ask(vendor, *, version=1, scene="s", stream=False, model="m"):
     call.plan = Plan((One("m"),), "m", "named")
     target = a_target(vendor, "p/x", lambda usage: Cost(usage.prompt_tokens, "CNY", "v1", Exchange("CNY", "1")))
     models = {"m": a_model([target])}
-    handler = check_output(SCENES)(dispatch(models, budgets_of(), fresh_accounts()))
+    handler = check_output(SCENES)(dispatch(models, budgets_of(), fresh_accounts(), {}))
 
     async def run():
         reply = await handler(call)

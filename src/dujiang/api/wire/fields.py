@@ -69,12 +69,10 @@ def check_tools(tools: list[dict[str, Any]] | None, param: str) -> None:
             raise InvalidRequest("A tool is a `function` with a `name`.", param=f"{param}[{n}].function")
 
 
-def refuse_unbuilt(prefix: str, *, cache: CacheControl | None, priority: str | None, explore: bool | None) -> None:
-    """Per-call wishes whose feature is not built. What asks for nothing (`off`, `normal`) passes. Raises `NotBuilt`."""
+def refuse_unbuilt(prefix: str, *, cache: CacheControl | None, explore: bool | None) -> None:
+    """Per-call wishes whose feature is not built. What asks for nothing (`off`) passes. Raises `NotBuilt`."""
     if cache is not None and cache.mode != "off":
         raise NotBuilt("Caching is not built yet; leave `cache` out.", param=f"{prefix}cache")
-    if priority not in (None, "normal"):
-        raise NotBuilt("Priorities are not built yet; leave `priority` out.", param=f"{prefix}priority")
     if explore:
         raise NotBuilt("Exploration is not built yet; leave `explore` out.", param=f"{prefix}explore")
 

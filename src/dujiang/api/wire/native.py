@@ -1,7 +1,7 @@
 """The native format: the requirement's own request and its `code/message/data` envelope."""
 
 import time
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from msgspec import UNSET, Struct
@@ -26,7 +26,7 @@ from dujiang.api.wire.fields import (
     refuse_unbuilt,
 )
 from dujiang.api.wire.version import dated_part
-from dujiang.core.call import Call, ClaimedUser, ParsedChat
+from dujiang.core.call import Call, ClaimedUser, ParsedChat, Priority
 from dujiang.core.chat import ChatRequest, Chunk, Message
 from dujiang.core.errors import AppError, InvalidRequest
 
@@ -48,7 +48,7 @@ class Parameters(Struct, forbid_unknown_fields=True):
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     timeout_s: TimeoutS | None = None
-    priority: Literal["high", "normal", "low"] | None = None
+    priority: Priority | None = None
     explore: bool | None = None
     cache: CacheControl | None = None
 
@@ -71,8 +71,8 @@ def parse(body: bytes) -> ParsedChat:
     asked = wire_body.read(_decode, body, _known_fields)
     check_request_id(asked.request_id)
     p = asked.parameters
-    if p.cache is not None or p.priority is not None or p.explore is not None:
-        refuse_unbuilt("parameters.", cache=p.cache, priority=p.priority, explore=p.explore)
+    if p.cache is not None or p.explore is not None:
+        refuse_unbuilt("parameters.", cache=p.cache, explore=p.explore)
     if p.tools is not None:
         check_tools(p.tools, "parameters.tools")
     request = ChatRequest(
@@ -99,6 +99,7 @@ def parse(body: bytes) -> ParsedChat:
         read_scene(p.prompt_id, p.variables, "parameters.") if p.prompt_id is not None or p.variables else None,
         asked.request_id,
         p.timeout_s,
+        priority=p.priority or "normal",
     )
 
 

@@ -1,7 +1,7 @@
 """The OpenAI format, as a server speaks it. OpenAI's whole request schema is accepted."""
 
 import time
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, Meta, Struct
@@ -25,7 +25,7 @@ from dujiang.api.wire.fields import (
     read_scene,
     refuse_unbuilt,
 )
-from dujiang.core.call import Call, ClaimedUser, ParsedChat
+from dujiang.core.call import Call, ClaimedUser, ParsedChat, Priority
 from dujiang.core.chat import ChatRequest, Chunk, Message
 from dujiang.core.errors import AppError, InvalidRequest
 
@@ -79,7 +79,7 @@ class ChatBody(Struct, forbid_unknown_fields=True):
     user_info: UserInfo | None = None
     request_id: str | None = None
     timeout_s: TimeoutS | None = None
-    priority: Literal["high", "normal", "low"] | None = None
+    priority: Priority | None = None
     explore: bool | None = None
     cache: CacheControl | None = None
 
@@ -117,7 +117,7 @@ def parse(body: bytes) -> ParsedChat:
     check_request_id(asked.request_id)
     check_messages(asked.messages, "messages")
     check_tools(asked.tools, "tools")
-    refuse_unbuilt("", cache=asked.cache, priority=asked.priority, explore=asked.explore)
+    refuse_unbuilt("", cache=asked.cache, explore=asked.explore)
     if asked.n not in (None, 1):
         raise InvalidRequest("`n` must be 1: one call gives one answer.", reason="unsupported_value", param="n")
     extra = {name: value for name in _PASSED_ON if (value := getattr(asked, name)) is not None}
@@ -146,6 +146,7 @@ def parse(body: bytes) -> ParsedChat:
         asked.request_id,
         asked.timeout_s,
         asked.stream_options is not None and asked.stream_options.include_usage is True,
+        asked.priority or "normal",
     )
 
 
