@@ -8,6 +8,7 @@ from dujiang.core.errors import Misconfigured
 from dujiang.core.money import Price, unpriced
 from dujiang.core.protocols import Handler
 from dujiang.resilience.balancer import compile_balancers
+from dujiang.resilience.gate import Gate
 from dujiang.resilience.model import Model
 from dujiang.resilience.parking import Parking
 from dujiang.resilience.retry_budget import RetryBudget
@@ -33,7 +34,9 @@ def a_target(
     )
 
 
-def a_model(targets: Sequence[Target], name: str = "m", settings: ResilienceSettings = SETTINGS) -> Model:
+def a_model(
+    targets: Sequence[Target], name: str = "m", settings: ResilienceSettings = SETTINGS, gate: Gate | None = None
+) -> Model:
     retries = RetryBudget(settings.retry.budget_ratio, monotonic)
     balancers = compile_balancers(settings.balancing, targets, monotonic, Random(7).random)
-    return Model(name, "", targets, Misconfigured("none"), settings, retries, balancers)
+    return Model(name, "", targets, Misconfigured("none"), settings, retries, balancers, gate)
