@@ -49,7 +49,7 @@ class Traffic:
         total_ms = draw.lognormvariate(7, 0.8) if has_run else draw.uniform(0.1, 2)
         cost = draw.randrange(20, 90_000) if currency and has_run else None
         attempt = AttemptRecord(
-            provider, f"{provider}/{model}", "main", "first", error, 0.0, total_ms / 4, total_ms, cost
+            provider, f"{provider}/{model}", "main", "first least_loaded", error, 0.0, total_ms / 4, total_ms, cost
         )
         return Record(
             id=id_text(ms.to_bytes(6) + bytes([0x70 | draw.getrandbits(4)]) + draw.randbytes(9)),

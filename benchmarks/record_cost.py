@@ -107,7 +107,7 @@ async def _streamed(call: Call) -> Reply:
 def _try(call: Call) -> None:
     call.model, call.provider = "gpt-4o-mini", "openai"
     cost = Cost(180, "CNY", "document@7", Exchange("CNY", "1"))
-    call.attempts.append(Attempt("openai", "openai/gpt-4o-mini", "main", "first", 0.0, None, 0.4, None, cost))
+    call.attempts.append(Attempt("openai", "openai/gpt-4o-mini", "main", "first", "only", 0.0, None, 0.4, None, cost))
 
 
 def _call(*, is_streamed: bool) -> Call:

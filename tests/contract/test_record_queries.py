@@ -343,7 +343,8 @@ def test_one_record_has_its_attempts_and_what_was_said(records, rows):
             "waited_ms": tried.waited_ms,
             "first_token_ms": tried.first_token_ms,
             "total_ms": tried.total_ms,
-            "why": tried.why,
+            "why": "first",
+            "chosen_by": "least_loaded",
             "cost": None
             if tried.cost_micros is None
             else {"amount": tried.cost_micros / 10**6, "currency": row.currency},

@@ -43,7 +43,7 @@ def made_call(request_id: str = "id-1", *, include_usage: bool = True) -> Call:
     call.request = request
     call.request_id = request_id
     call.model, call.provider = "m", "p"
-    call.attempts = [Attempt("p", "p/m", "main", "first")]
+    call.attempts = [Attempt("p", "p/m", "main", "first", "only")]
     return call
 
 

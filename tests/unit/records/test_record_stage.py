@@ -27,12 +27,12 @@ def call() -> Call:
     made.request_id = "request-1"
     made.scene = SceneChoice("scene_1", 3)
     made.model, made.provider = "served-as", "vendor"
-    made.upstream_s = 0.25
+    made.upstream_s, made.waited_s = 0.25, 0.15
     made.request_bytes, made.client_retries = 123, 2
     made.charges = [CHARGE]
     made.attempts = [
-        Attempt("vendor", "vendor/first", "main", "first", 0.001, None, 0.1, "upstream_timeout"),
-        Attempt("vendor", "vendor/second", "spare", "retry", 0.002, 0.05, 0.2, None, COST),
+        Attempt("vendor", "vendor/first", "main", "first", "least_loaded", 0.001, None, 0.1, "upstream_timeout"),
+        Attempt("vendor", "vendor/second", "spare", "retry", "only", 0.002, 0.05, 0.2, None, COST),
     ]
     return made
 
@@ -78,16 +78,18 @@ def test_every_value_is_in_its_own_field() -> None:
         "price_version": "document@7",
         "cached": None,
         "first_token_ms": 500.0,
-        "overhead_ms": 250.0,
-        "queue_ms": 0.0,
+        "overhead_ms": 100.0,
+        "queue_ms": 150.0,
         "config_revision": 7,
         "routing": None,
         "parent_id": None,
         "client_retries": 2,
         "request_bytes": 123,
         "attempts": (
-            AttemptRecord("vendor", "vendor/first", "main", "first", "upstream_timeout", 1.0, None, 100.0, None),
-            AttemptRecord("vendor", "vendor/second", "spare", "retry", None, 2.0, 50.0, 200.0, 40),
+            AttemptRecord(
+                "vendor", "vendor/first", "main", "first least_loaded", "upstream_timeout", 1.0, None, 100.0, None
+            ),
+            AttemptRecord("vendor", "vendor/second", "spare", "retry only", None, 2.0, 50.0, 200.0, 40),
         ),
         "content": Content('[{"role":"user","content":"hi"}]', "text"),
         "account_currency": "CNY",
