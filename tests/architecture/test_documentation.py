@@ -27,7 +27,7 @@ from dujiang.config.settings import Sections
 from dujiang.core import errors
 from dujiang.core.binding import Binding
 from dujiang.core.chat import Message
-from dujiang.core.errors import AllAttemptsFailed, AppError, Misconfigured
+from dujiang.core.errors import AppError, Misconfigured
 from dujiang.core.secret import Secret
 from dujiang.identity.accounts import Accounts
 from dujiang.identity.foresight import Foresight
@@ -226,7 +226,7 @@ def written(value: object) -> str:
 
 def error_classes() -> list[type[AppError]]:
     classes = [each for _, each in stdlib_inspect.getmembers(errors, stdlib_inspect.isclass)]
-    return [each for each in classes if issubclass(each, AppError) and each not in (AppError, AllAttemptsFailed)]
+    return [each for each in classes if issubclass(each, AppError) and each is not AppError]
 
 
 def commands(group: Any, path: str = "dujiang") -> Iterator[tuple[str, Any]]:

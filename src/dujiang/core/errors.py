@@ -28,8 +28,7 @@ AppError                     status  code                      retryable  hurts_
   ├ Unavailable               503    upstream_unavailable      yes        yes
   │ └ StaleConnection         503    upstream_unavailable      yes                      (resend at once)
   ├ Timeout                   504    upstream_timeout          yes        yes
-  ├ StreamBroken              502    upstream_stream_broken               yes
-  └ AllAttemptsFailed          –     the last attempt's
+  └ StreamBroken              502    upstream_stream_broken               yes
 
 The facts are class attributes: nobody branches on status numbers. Retryable means "another target may succeed". What is
 not an AppError is a bug: it is logged with its trace and answered as a bare 500.
@@ -244,16 +243,3 @@ class Timeout(UpstreamError):
 class StreamBroken(UpstreamError):
     code = "upstream_stream_broken"
     retryable = False
-
-
-class AllAttemptsFailed(UpstreamError):
-    """Every target of the plan was tried; status and code are the last attempt's."""
-
-    retryable = False
-    hurts_breaker = False
-
-    def __init__(self, last: UpstreamError) -> None:
-        super().__init__(last.message, reason=last.reason, param=last.param, retry_after_s=last.retry_after_s)
-        self.status = last.status
-        self.code = last.code
-        self.raw = last.raw

@@ -8,7 +8,6 @@ from typing import Literal
 from msgspec import Struct
 
 from dujiang.core.errors import (
-    AllAttemptsFailed,
     AppError,
     BadCredential,
     ContentFiltered,
@@ -62,7 +61,6 @@ VERDICTS: dict[type[AppError], Verdict] = {
     TooLong: Verdict(fallback="too_long"),
     ContentFiltered: Verdict(fallback="content_filtered"),
     StreamBroken: Verdict(hurts_breaker=True),
-    AllAttemptsFailed: Verdict(fallback="failed"),
     Saturated: Verdict(fallback="failed"),
 }
 """A class that is not here means what its nearest ancestor does. Of our own errors only a model without places means
