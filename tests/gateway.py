@@ -108,6 +108,10 @@ class Gateway:
         """The requirement's own request."""
         return self.ask("/api/v1/chat/completions", {"model": model, "parameters": {"prompt": prompt, **parameters}})
 
+    def restore(self) -> None:
+        """Have all targets taken for well, whatever earlier tests did to them."""
+        assert self.ask("/api/v1/targets/restore", {}).status == 204
+
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=30)
 

@@ -1,6 +1,6 @@
 """The ASGI application: data-plane paths straight to their endpoints, everything else to the management application."""
 
-from dujiang.api import health, in_flight, metrics
+from dujiang.api import health, in_flight, metrics, targets
 from dujiang.api.chat import ChatEndpoint
 from dujiang.api.identified import Identified
 from dujiang.api.management import create_management
@@ -17,7 +17,7 @@ class Application:
             "/api/v1/chat/completions": ChatEndpoint(runtime, native, "chat"),
             "/v1/chat/completions": ChatEndpoint(runtime, openai, "openai_chat"),
         }
-        for module in (health, in_flight, metrics):
+        for module in (health, in_flight, metrics, targets):
             module.answer_siblings(runtime)
         self._management = Identified(create_management(runtime))
 

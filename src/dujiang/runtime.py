@@ -1,11 +1,13 @@
 """The composition root of a worker: what the edge works with, and how one revision takes the place of another."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from time import time
 from typing import TypeVar
 
+import msgspec
 from msgspec import Struct
 
 from dujiang.chat.tasks import OpenCalls
@@ -28,6 +30,7 @@ from dujiang.records.service import Records
 from dujiang.siblings.siblings import Siblings
 from dujiang.snapshot import Snapshot
 from dujiang.storage.database import Database, answering
+from dujiang.storage.holds import Holds, Selection, State, hold, release
 from dujiang.storage.store import Store
 from dujiang.telemetry.metrics import ConfigCounts, JournalCounts, Metrics
 
@@ -35,10 +38,14 @@ BODY_LIMIT_BYTES = 16 * 1024 * 1024
 MAX_CONFIGURING = 32
 """Questions to, and changes of, the configuration that wait for each other."""
 
-CONFIG, KEYS = "config", "keys"
-"""The channels on which processes tell each other that there is a new revision, or that keys were written."""
+CONFIG, KEYS, TARGETS = "config", "keys", "targets"
+"""The channels on which processes tell each other that there is a new revision, that keys were written, or that an
+operator spoke of targets.
+"""
 
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 
 class Edge(Struct, frozen=True):
@@ -73,7 +80,8 @@ class Runtime:
         edge: Edge = Edge(),
     ) -> None:
         self.snapshot = configuration.live.snapshot
-        self.snapshot.begin()
+        self.holds = Holds()
+        self.snapshot.begin(self.holds)
         self.config_trouble = configuration.trouble
         self._configuration = configuration
         self._configuring = ThreadPoolExecutor(1, "configure")
@@ -128,6 +136,37 @@ class Runtime:
         self.store.publish(KEYS, b"")
         return done
 
+    async def hold(self, caller: Caller, of: Selection, state: State, reason: str) -> None:
+        """Take targets out, here and in other processes. Raises as `configure`."""
+        self.follow_holds(await self.configure(lambda _: hold(self.database, of, state, reason, caller.key_id)))
+        self.store.publish(TARGETS, b"")
+
+    async def release(self, caller: Caller, of: Selection) -> None:
+        """Put targets back and take them for well, here and in other processes. Raises as `configure`."""
+        self.follow_holds(await self.configure(lambda _: release(self.database, of, caller.key_id)))
+        self.forget(of)
+        self.store.publish(TARGETS, msgspec.msgpack.encode(of))
+
+    def follow_holds(self, holds: Holds) -> None:
+        """From now on these targets are out, and no others, unless later words are followed already."""
+        if holds.mark >= self.holds.mark:
+            self.holds = holds
+            for model in self.snapshot.models.values():
+                model.hold(holds)
+
+    def heard_of_targets(self, message: bytes) -> None:
+        """Another process was told of targets. Nothing in a message that is no selection is believed."""
+        if message:
+            try:
+                self.forget(msgspec.msgpack.decode(message, type=Selection))
+            except msgspec.MsgspecError:
+                _log.warning("news of targets that cannot be read")
+
+    def forget(self, of: Selection) -> None:
+        """Take targets for well, whatever was learnt of them."""
+        for model in self.snapshot.models.values():
+            model.forget(of)
+
     def callers(self) -> dict[str, Caller]:
         """Who holds the valid keys, by the keys' ids."""
         return self._keys.callers
@@ -176,7 +215,7 @@ class Runtime:
         before = self.snapshot
         if snapshot is before:
             return
-        snapshot.begin(before)
+        snapshot.begin(self.holds, before)
         self.snapshot = snapshot
         self._reloads += 1
         for name, service in before.services.items():

@@ -32,6 +32,7 @@ from dujiang.routing.stage import route
 from dujiang.scenes.compiled import Scenes, compile_scenes
 from dujiang.scenes.output_stage import check_output
 from dujiang.scenes.stage import render
+from dujiang.storage.holds import Holds
 from dujiang.storage.store import Store
 from dujiang.telemetry.metrics import Metrics
 from dujiang.telemetry.stage import observe
@@ -55,12 +56,13 @@ class Snapshot(Struct, frozen=True):
     def models(self) -> Mapping[str, Model]:
         return self.catalog.models
 
-    def begin(self, before: "Snapshot | None" = None) -> None:
-        """Serve from now on, in the place of `before`. On the event loop."""
+    def begin(self, holds: Holds, before: "Snapshot | None" = None) -> None:
+        """Serve from now on, in the place of `before`, by what operators said of targets. On the event loop."""
         known: Mapping[str, Model] = before.models if before is not None else {}
         for name, model in self.models.items():
             if known.get(name) is not model:
                 model.begin()
+                model.hold(holds)
 
 
 class Compiler:

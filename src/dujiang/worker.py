@@ -39,13 +39,15 @@ from dujiang.records.segments import backlog
 from dujiang.records.settings import RecordSettings
 from dujiang.records.stores import open_records
 from dujiang.records.turning import turn_over
-from dujiang.runtime import CONFIG, KEYS, Backends, Edge, Runtime
+from dujiang.runtime import CONFIG, KEYS, TARGETS, Backends, Edge, Runtime
 from dujiang.server.listener import Server
 from dujiang.siblings.line import Line, ToWorker
 from dujiang.siblings.siblings import Siblings
 from dujiang.snapshot import Compiler
 from dujiang.storage.database import Database, connect
 from dujiang.storage.follow import follow_state
+from dujiang.storage.follow_holds import follow_holds
+from dujiang.storage.holds import read_holds
 from dujiang.storage.news import News
 from dujiang.storage.opening import open_store
 from dujiang.storage.secret_key import open_keychain
@@ -103,7 +105,7 @@ def open_runtime(orders: Orders, database: Database, store: Store) -> Runtime:
     configuration.load()
     if orders.redis_url is None:  # elsewhere the accounts outlive a worker, and others go on writing
         _await_ledger(data_dir / JOURNAL)
-    return Runtime(
+    runtime = Runtime(
         configuration,
         load_keys(database),
         metrics,
@@ -118,6 +120,8 @@ def open_runtime(orders: Orders, database: Database, store: Store) -> Runtime:
             tuple(map(read_network, orders.trusted_proxies)),
         ),
     )
+    runtime.follow_holds(read_holds(database))
+    return runtime
 
 
 def _await_ledger(journal: Path) -> None:
@@ -165,14 +169,18 @@ async def serve(database: Database, orders: Orders) -> None:
 
 def _follow(runtime: Runtime, database: Database) -> tuple[asyncio.Task[None], ...]:
     """Begin to take up what other processes do."""
-    of_keys, of_config = News(), News()
+    of_keys, of_config, of_targets = News(), News(), News()
     runtime.store.subscribe(KEYS, of_keys.tell)
     runtime.store.subscribe(CONFIG, of_config.tell)
+    runtime.store.subscribe(TARGETS, of_targets.tell)
+    runtime.store.subscribe(TARGETS, runtime.heard_of_targets)
+    holds = follow_holds(database, lambda: runtime.holds, runtime.follow_holds, of_targets)
     keys = follow_keys(database, lambda: runtime.keys, runtime.users, runtime.replace_keys, of_keys)
     return (
         asyncio.create_task(keys, name="follow keys"),
         asyncio.create_task(follow_config(runtime.follow_config, of_config), name="follow the configuration"),
         asyncio.create_task(follow_corrections(runtime.ledger, runtime.store), name="follow corrections of budgets"),
+        asyncio.create_task(holds, name="follow what operators say of targets"),
         asyncio.create_task(turn_over(runtime.journal), name="turn the journal over"),
         asyncio.create_task(follow_state(database, runtime.replace_database_state), name="follow the database"),
     )

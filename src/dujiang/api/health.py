@@ -34,7 +34,7 @@ _ORDER = get_args(State)
 """Of a target in several workers, with several credentials or in several models, the first of these is shown."""
 
 
-_WELL = {"ok", "unused", "unconfigured"}
+_WELL = {"ok", "unused", "unconfigured", "drained"}
 
 
 class TargetHealth(Struct, omit_defaults=True):
@@ -181,7 +181,12 @@ def _merged(workers: Sequence[Providers]) -> Providers:
 
 
 def _worse(known: TargetHealth | None, other: TargetHealth) -> TargetHealth:
-    return known if known is not None and _ORDER.index(known.state) <= _ORDER.index(other.state) else other
+    return known if known is not None and worse_state(known.state, other.state) == known.state else other
+
+
+def worse_state(one: str, other: str) -> str:
+    """The one of two states of a target that matters more."""
+    return min(one, other, key=_ORDER.index)
 
 
 def _providers(runtime: Runtime) -> Providers:

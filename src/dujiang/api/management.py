@@ -18,6 +18,7 @@ from dujiang.api import (
     records,
     roles,
     scenes,
+    targets,
     unbuilt,
     users,
 )
@@ -47,6 +48,7 @@ def create_management(runtime: Runtime) -> FastAPI:
         roles,
         scenes,
         catalogue,
+        targets,
         keys,
         users,
         me,

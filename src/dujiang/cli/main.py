@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from dujiang import __version__
-from dujiang.cli import apps, budgets, config, keys, models, records, roles, secrets, users
+from dujiang.cli import apps, budgets, config, keys, models, records, roles, secrets, targets, users
 from dujiang.cli.check import check
 from dujiang.cli.emulator import emulator
 from dujiang.cli.migrate import migrate
@@ -28,6 +28,7 @@ app.add_typer(models.app)
 app.add_typer(records.app)
 app.add_typer(roles.app)
 app.add_typer(secrets.app)
+app.add_typer(targets.app)
 app.add_typer(users.app)
 
 

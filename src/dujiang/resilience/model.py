@@ -17,6 +17,7 @@ from dujiang.resilience.settings import ResilienceSettings
 from dujiang.resilience.sticky import sticky_key
 from dujiang.resilience.target import Target
 from dujiang.resilience.verdict import Fallback
+from dujiang.storage.holds import Holds, Selection
 
 POLL_S = 0.02
 """How soon to look again where it is not known when: rarely, since the gate lets in as many as there are places."""
@@ -100,6 +101,19 @@ class Model:
         self.retries.apply(self.settings.retry.budget_ratio)
         concurrency = self.settings.concurrency
         self.gate.apply(self._places, concurrency.queue, concurrency.max_wait_s)
+
+    def hold(self, holds: Holds) -> None:
+        """Follow the operators' words about its targets."""
+        for target in self.targets:
+            target.load.hold(holds.of(target.provider, target.name, target.credential))
+        self.gate.admit()
+
+    def forget(self, of: Selection) -> None:
+        """Take some of its targets for well, whatever was learnt of them."""
+        for target in self.targets:
+            if of.covers(target.provider, target.name, target.credential):
+                target.forget()
+        self.gate.admit()
 
     def choose(self, call: Call, tried: Collection[Target], clock: Callable[[], float] = monotonic) -> Choice | Later:
         """Whom to ask.

@@ -16,6 +16,7 @@ from dujiang.resilience.parking import Parking
 from dujiang.resilience.settings import ResilienceSettings
 from dujiang.resilience.vendor_limits import Taken, VendorLimits
 from dujiang.resilience.verdict import verdict
+from dujiang.storage.holds import Hold
 
 Shown = Literal["ok", "failing", "open", "half_open", "cooling", "parked", "drained", "ejected", "unused"]
 """What operators see. `failing`: the last call did, and the breaker is closed still."""
@@ -75,6 +76,27 @@ class Load(TargetLoad):
         if settings.concurrency != self._limited_by:
             self._limited_by = settings.concurrency
             self.limit = limit_of(settings.concurrency, self._clock)
+
+    def hold(self, held: Hold | None) -> None:
+        """Follow an operator's word: that the target is out, or no longer."""
+        breaker = self.breaker
+        if held is None:
+            if breaker.state in {"drained", "ejected"}:
+                breaker.restore()
+        elif (breaker.state, breaker.reason) == (held.state, held.reason):
+            pass
+        elif held.state == "drained":
+            breaker.drain(held.reason)
+        else:
+            breaker.eject(held.reason)
+
+    def forget(self) -> None:
+        """Take it for well, whatever was learnt, but for an operator's word."""
+        if self.breaker.state not in {"drained", "ejected"}:
+            self.breaker.restore()
+        self.cooldown.restore()
+        self.parking.restore()
+        self.last_error = self.noted_at = None
 
     def note(self, reason: str | None) -> None:
         """Remember how the last call went: None for well, else the code of its error."""
@@ -157,6 +179,11 @@ class Target:
     def begin(self) -> None:
         """What outlived the revision before goes on by these settings."""
         self.load.apply(self._settings)
+
+    def forget(self) -> None:
+        """Take it and its credential for well, whatever was learnt, but for an operator's word."""
+        self.load.forget()
+        self.parking.restore()
 
     @property
     def barred_until(self) -> float:

@@ -15,7 +15,7 @@ from dujiang.storage.engines import Engines
 from dujiang.storage.postgresql import is_postgresql, open_server
 from dujiang.storage.sqlite import open_file
 
-EXPECTED_SCHEMA = "0005"
+EXPECTED_SCHEMA = "0006"
 """The revision that this release reads and writes; the last one in `dujiang.migrations` (a test holds them equal)."""
 
 _CONSTRAINT_NAMES = {

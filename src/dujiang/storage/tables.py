@@ -35,6 +35,19 @@ audit = Table(
 )
 """Who changed what, or tried to. `before` and `after` are JSON, without secrets."""
 
+holds = Table(
+    "holds",
+    metadata,
+    Column("provider", String(128), primary_key=True),
+    Column("target", String(300), primary_key=True),
+    Column("credential", String(128), primary_key=True),
+    Column("state", String(16), nullable=False),
+    Column("reason", String(500), nullable=False),
+    Column("author", String(200), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+"""Targets that operators took out. An empty name stands for every one."""
+
 marks = Table(
     "marks",
     metadata,

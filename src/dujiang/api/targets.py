@@ -1,0 +1,194 @@
+"""The targets of all models: how each is, and an operator's words about them."""
+
+from time import monotonic
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Depends, Request
+from msgspec import Struct
+from pydantic import BaseModel, ConfigDict, Field
+
+from dujiang.api import entries
+from dujiang.api.deps import Serving, holding_on_platform, writing
+from dujiang.api.health import worse_state
+from dujiang.core.call import Caller
+from dujiang.core.errors import InvalidRequest, NotFound
+from dujiang.runtime import Runtime
+from dujiang.storage.holds import Selection, State
+
+router = APIRouter(prefix="/api/v1/targets", tags=["routing"])
+
+_TOPIC = "targets"
+
+Reading = Annotated[Caller, Depends(holding_on_platform("health:read"))]
+Writing = Annotated[Caller, Depends(writing("models:write", holding_on_platform("models:write")))]
+
+
+class TargetItem(BaseModel):
+    """A target in all workers: the worst state that any tells, and the sum of what they serve and may serve."""
+
+    model: str
+    provider: str
+    target: str
+    credential: str
+    weight: float
+    state: str
+    since: str | None
+    reason: str | None
+    in_flight: int
+    limit: int
+
+
+class ModelQueue(BaseModel):
+    """How many calls of a model have a place, and how many wait for one."""
+
+    model: str
+    inside: int
+    waiting: int
+
+
+class TargetList(BaseModel):
+    """`silent_workers` is how many workers did not say how they see things."""
+
+    items: list[TargetItem]
+    queues: list[ModelQueue]
+    silent_workers: int
+    next_cursor: None = None
+
+
+class TargetSelection(BaseModel):
+    """Some targets, by any of these names."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    provider: Annotated[str, Field(max_length=128)] = ""
+    target: Annotated[str, Field(max_length=300, description="`provider/model`, as in records")] = ""
+    credential: Annotated[str, Field(max_length=128)] = ""
+
+
+class TargetWord(TargetSelection):
+    """What is said of them, and why."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+
+
+class _Seen(Struct):
+    """As `TargetItem`, of one worker."""
+
+    model: str
+    provider: str
+    target: str
+    credential: str
+    weight: float
+    state: str
+    since: str | None
+    reason: str | None
+    in_flight: int
+    limit: int
+
+
+class _Queue(Struct):
+    """As `ModelQueue`, of one worker."""
+
+    model: str
+    inside: int
+    waiting: int
+
+
+class _Worker(Struct):
+    targets: list[_Seen]
+    queues: list[_Queue]
+
+
+@router.get("")
+async def list_targets(runtime: Serving, _: Reading) -> TargetList:
+    """Every target of every model, in the order of the document."""
+    told = await runtime.siblings.ask(_TOPIC, _Worker)
+    items: dict[tuple[str, str, str], _Seen] = {}
+    queues: dict[str, _Queue] = {}
+    for worker in told.answers:
+        for seen in worker.targets:
+            place = (seen.model, seen.target, seen.credential)
+            known = items.get(place)
+            items[place] = seen if known is None else _together(known, seen)
+        for queue in worker.queues:
+            one = queues.setdefault(queue.model, _Queue(queue.model, 0, 0))
+            one.inside += queue.inside
+            one.waiting += queue.waiting
+    return TargetList(
+        items=[TargetItem(**msgspec.structs.asdict(each)) for each in items.values()],
+        queues=[ModelQueue(**msgspec.structs.asdict(each)) for each in queues.values()],
+        silent_workers=told.silent,
+    )
+
+
+@router.post("/drain", openapi_extra=entries.described(TargetWord), status_code=204)
+async def drain(request: Request, runtime: Serving, caller: Writing) -> None:
+    """Let no new call to some targets until they are restored, though nothing is wrong: those under way go on."""
+    await _hold(request, runtime, caller, "drained")
+
+
+@router.post("/eject", openapi_extra=entries.described(TargetWord), status_code=204)
+async def eject(request: Request, runtime: Serving, caller: Writing) -> None:
+    """Let no new call to some targets until they are restored, because something is wrong: health is degraded."""
+    await _hold(request, runtime, caller, "ejected")
+
+
+@router.post("/restore", openapi_extra=entries.described(TargetSelection), status_code=204)
+async def restore(request: Request, runtime: Serving, caller: Writing) -> None:
+    """Put some targets back, all where none are named, and take them for well: breakers close, cool-downs end, what
+    was parked is asked again.
+    """
+    of = _selected(runtime, await entries.read_body(request, TargetSelection))
+    await runtime.release(caller, of)
+
+
+async def _hold(request: Request, runtime: Runtime, caller: Caller, state: State) -> None:
+    word = await entries.read_body(request, TargetWord)
+    of = _selected(runtime, word)
+    if of == Selection():
+        raise InvalidRequest("Name a `provider`, a `target` or a `credential`.", param="target")
+    await runtime.hold(caller, of, state, word.reason)
+
+
+def _selected(runtime: Runtime, asked: TargetSelection) -> Selection:
+    """Raises `NotFound` where no target is meant."""
+    of = Selection(asked.provider, asked.target, asked.credential)
+    targets = (target for model in runtime.snapshot.models.values() for target in model.targets)
+    if of != Selection() and not any(of.covers(each.provider, each.name, each.credential) for each in targets):
+        raise NotFound("There is no such target; `GET /api/v1/targets` lists them.", reason="no_such_target")
+    return of
+
+
+def answer_siblings(runtime: Runtime) -> None:
+    """Tell other workers how this one sees its targets."""
+    runtime.siblings.answer(_TOPIC, lambda: _of_this_worker(runtime))
+
+
+def _of_this_worker(runtime: Runtime) -> _Worker:
+    now = monotonic()
+    found = _Worker([], [])
+    for name, model in runtime.snapshot.models.items():
+        found.queues.append(_Queue(name, model.gate.inside, model.gate.waiting))
+        for target in model.targets:
+            load, standing = target.load, target.standing(now)
+            found.targets.append(
+                _Seen(
+                    model=name,
+                    provider=target.provider,
+                    target=target.name,
+                    credential=target.credential,
+                    weight=round(target.weight, 6),
+                    state=standing.state,
+                    since=standing.since,
+                    reason=standing.reason,
+                    in_flight=load.in_flight,
+                    limit=load.limit.limit,
+                )
+            )
+    return found
+
+
+def _together(one: _Seen, other: _Seen) -> _Seen:
+    worse = one if worse_state(one.state, other.state) == one.state else other
+    return msgspec.structs.replace(worse, in_flight=one.in_flight + other.in_flight, limit=one.limit + other.limit)
