@@ -23,7 +23,16 @@ from dujiang.emulator.server import Emulator
 ADMIN_KEY = "dj-Testing0Key1With2Enough3Characters"
 START_S = 60.0
 
-MODELS = """
+ONE_ATTEMPT = """
+resilience:
+  retry: {max_attempts: 1}
+  breaker: {window: 100000, min_calls: 100000}
+"""
+"""What a call meets is what its caller gets, for tests of something else than resilience."""
+
+MODELS = (
+    ONE_ATTEMPT
+    + """
 providers:
   openai: {kind: openai, base_url: "${OPENAI_BASE_URL}", allow_private_network: true,
            credentials: [{name: main, secret: "${OPENAI_API_KEY}"}]}
@@ -50,6 +59,7 @@ roles:
   guest: {permissions: ["chat:call"], models: [lab-7b], limits: {max_tokens: 256}}
   watcher: {permissions: ["records:read"]}
 """
+)
 
 
 @dataclass
@@ -225,6 +235,13 @@ def eventually(is_so: Any, timeout_s: float = 10.0) -> None:
 def emulator() -> Iterator[Emulator]:
     with running() as emulator:
         yield emulator
+
+
+@pytest.fixture
+def restored(gateway: Gateway) -> Iterator[None]:
+    """The common server afterwards as if no vendor had failed."""
+    yield
+    gateway.restore()
 
 
 @pytest.fixture(scope="session")

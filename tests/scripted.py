@@ -44,6 +44,10 @@ def document(**sections: Any) -> str:
                 }
                 for name, behaviour in BEHAVIOURS.items()
             },
+            "resilience": {
+                "retry": {"max_attempts": 1},
+                "breaker": {"window": 100_000, "min_calls": 100_000},
+            },
             "roles": {"admin": {"permissions": ["*"]}, "guest": {"permissions": ["chat:call"], "models": ["slow"]}},
             **sections,
         }

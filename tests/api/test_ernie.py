@@ -10,7 +10,7 @@ from pathlib import Path
 
 import openai
 import pytest
-from gateway import ADMIN_KEY, Answer, Gateway, behaving, counters, serving
+from gateway import ADMIN_KEY, ONE_ATTEMPT, Answer, Gateway, behaving, counters, serving
 
 from dujiang.core.errors import BadCredential
 from dujiang.emulator.ernie.v1.failures import FAILURES as V1_FAILURES
@@ -22,7 +22,7 @@ V2_KEY = "bce-v3/ALTAK-abc123/0123456789abcdef"
 HEX = "0123456789abcdef0123456789abcdef"
 PATH = {"old": "completions_pro", "new": "ernie-4.0-8k"}
 
-DOCUMENT = f"""
+DOCUMENT = f"""{ONE_ATTEMPT}
 providers:
   v1: {{kind: ernie, base_url: "${{ERNIE}}", allow_private_network: true,
        credentials: [{{name: main, secret: "AKcanary1:SKcanary2"}}]}}
@@ -66,6 +66,11 @@ V2_SPECIAL = {
 def ernie(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     with serving(tmp_path_factory.mktemp("ernie"), DOCUMENT, environ={"ERNIE": emulator.url}) as gateway:
         yield gateway
+
+
+@pytest.fixture(autouse=True)
+def restored(ernie: Gateway) -> None:
+    ernie.restore()
 
 
 def text_of(answer: Answer) -> str:

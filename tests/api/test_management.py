@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gateway import ADMIN_KEY, Answer, Gateway, behaving, eventually, serving
+from gateway import ADMIN_KEY, ONE_ATTEMPT, Answer, Gateway, behaving, eventually, serving
 
 from dujiang.api.management import create_management
 from dujiang.emulator.server import Emulator
@@ -16,7 +16,9 @@ from dujiang.storage.database import connect, sqlite_url
 
 WRONG_KEY = "dj-Wrong0Key1With2Enough3Characters9"
 
-DOCUMENT = """
+DOCUMENT = (
+    ONE_ATTEMPT
+    + """
 providers:
   openai: {kind: openai, base_url: "${OPENAI_BASE_URL}", allow_private_network: true,
            credentials: [{name: main, secret: "${OPENAI_API_KEY}"}]}
@@ -28,6 +30,7 @@ models:
 apps:
   shop: {models: [gpt-4o-mini]}
 """
+)
 """Without `roles`: the built-in five."""
 
 

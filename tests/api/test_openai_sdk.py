@@ -19,6 +19,9 @@ WEATHER = {
 HELLO = [{"role": "user", "content": "你好，世界"}]
 
 
+pytestmark = pytest.mark.usefixtures("restored")
+
+
 @pytest.fixture(scope="module")
 def sdk(gateway: Gateway) -> Iterator[openai.OpenAI]:
     with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=ADMIN_KEY, max_retries=0) as client:

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from gateway import Gateway, serving
+from gateway import ONE_ATTEMPT, Gateway, serving
 
-DOCUMENT = """
+DOCUMENT = (
+    ONE_ATTEMPT
+    + """
 providers:
   openai: {kind: openai, base_url: "${VENDOR}/v1", allow_private_network: true,
            credentials: [{name: main, secret: sk-redirected}]}
@@ -22,6 +24,7 @@ models:
   v1: {targets: [{provider: v1, model: ERNIE-4.0-8K}]}
   v2: {targets: [{provider: v2, model: ERNIE-4.0-8K}]}
 """
+)
 
 
 @dataclass

@@ -161,8 +161,8 @@ def test_health_names_every_provider_and_what_each_lacks(example: Example) -> No
         assert target["reason"]
 
 
-def test_a_target_of_two_credentials_fails_with_either(emulator: Emulator, tmp_path: Path) -> None:
-    """One good key must not hide that the other is refused."""
+def test_of_two_credentials_the_refused_one_is_left_alone_and_told_of(emulator: Emulator, tmp_path: Path) -> None:
+    """No caller meets the refused key, and the good one does not hide it."""
     environ = {
         "OPENAI_BASE_URL": f"{emulator.url}/v1",
         "OPENAI_API_KEY": "sk-invalid",
@@ -176,17 +176,28 @@ providers:
 models: {gpt-4: {targets: [{provider: openai, model: gpt-4-0613}]}}
 """
     with serving(tmp_path, text, environ=environ) as gateway:
-        statuses = {gateway.chat().status for _ in range(8)}
-        assert statuses == {200, 502}
+        assert {gateway.chat().status for _ in range(8)} == {200}
         health = gateway.ask("/api/v1/health").json
     [target] = health["components"]["providers"]["openai"].values()
-    assert target["state"] == "failing"
+    assert target["state"] == "parked"
     assert target["reason"] == "upstream_bad_credential"
     assert health["status"] == "degraded"
 
 
-def test_every_error_of_either_target_is_the_same_class(example: Example, emulator: Emulator) -> None:
+def test_where_gpt_4_cannot_answer_its_fallback_does(example: Example, emulator: Emulator) -> None:
     with behaving(emulator, "gpt-4-0613", "status=500"), behaving(emulator, "gpt-4-compatible", "status=500"):
         answers = [example.ask("gpt-4") for _ in range(8)]
-    assert {answer.status for answer in answers} == {502}
-    assert {answer.json["error"]["attempts"][0]["provider"] for answer in answers} == {"openai", example.own_provider}
+    assert {answer.status for answer in answers} == {200}
+    assert {answer.json["data"]["model_info"]["name"] for answer in answers} == {"gpt-4o-mini"}
+    example.gateway.restore()
+
+
+def test_every_error_of_either_target_is_the_same_class(example: Example, emulator: Emulator) -> None:
+    failing = [behaving(emulator, name, "status=500") for name in ("gpt-4-0613", "gpt-4-compatible", "gpt-4o-mini")]
+    with failing[0], failing[1], failing[2]:
+        answer = example.ask("gpt-4")
+    assert answer.status == 502
+    attempts = answer.json["error"]["attempts"]
+    assert {attempt["provider"] for attempt in attempts} == {"openai", example.own_provider}
+    assert [attempt["why"] for attempt in attempts] == ["first", "retry", "retry", "fallback", "retry", "retry"]
+    example.gateway.restore()

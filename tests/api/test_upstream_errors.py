@@ -11,6 +11,8 @@ from dujiang.emulator.server import Emulator
 
 UPSTREAM = "gpt-4-0613"
 
+pytestmark = pytest.mark.usefixtures("restored")
+
 CLASSES = {
     "invalid_request_error": (400, "upstream_rejected"),
     "invalid_value": (400, "upstream_rejected"),
