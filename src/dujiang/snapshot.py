@@ -7,7 +7,7 @@ from msgspec import Struct
 from dujiang.chat.dispatch import dispatch
 from dujiang.chat.pipeline import compose, parse
 from dujiang.config.budgets import compile_budgets
-from dujiang.config.effect import Unheeded, unheeded
+from dujiang.config.effect import not_in_effect
 from dujiang.config.settings import Document
 from dujiang.core.protocols import Handler
 from dujiang.core.settings import ContentPolicy
@@ -49,7 +49,7 @@ class Snapshot(Struct, frozen=True):
     budgets: Budgets
     scenes: Scenes
     services: dict[str, Service]
-    unheeded: Unheeded
+    not_in_effect: tuple[str, ...]
     total_s: float
 
     @property
@@ -106,7 +106,6 @@ class Compiler:
         catalog = Catalog(models, document.aliases, frozenset(document.routes))
         rights = compile_roles(document.roles, document.apps)
         scenes = compile_scenes(document.scenes, before.scenes if before is not None else None)
-        declared_in_vain = unheeded(document, before.unheeded if before is not None else None)
         stages = (
             observe(self._metrics),
             record(self._journal, document.records.content, _content_policies(document.apps)),
@@ -123,7 +122,7 @@ class Compiler:
         handler = compose(stages, dispatch(models, budgets, self._accounts, shares))
         total_s = max((model.total_s for model in models.values()), default=300.0)
         return Snapshot(
-            revision, document, handler, catalog, rights, budgets, scenes, services, declared_in_vain, total_s
+            revision, document, handler, catalog, rights, budgets, scenes, services, not_in_effect(document), total_s
         )
 
 

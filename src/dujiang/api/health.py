@@ -121,7 +121,7 @@ async def health(runtime: Serving, is_detailed: Annotated[bool, Depends(may_see_
         }
         summary.config_revision = found.revision
         summary.config_stale = found.stale
-        summary.not_in_effect = list(runtime.snapshot.unheeded.paths)
+        summary.not_in_effect = list(runtime.snapshot.not_in_effect)
     return summary
 
 

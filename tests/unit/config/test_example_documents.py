@@ -47,10 +47,7 @@ def test_has_every_section(path):
 def test_says_what_is_not_in_effect(path):
     unheeded = set(not_in_effect(load(path, {})))
     assert {"routes", "cache", "schedule"} <= unheeded
-    assert {"resilience.retry", "resilience.breaker", "resilience.concurrency", "resilience.fallbacks"} <= unheeded
-    assert "models.gpt-4.targets[0].limits.rpm" in unheeded
-    assert not unheeded & {"aliases", "limits", "budgets", "alerts", "models", "roles", "apps", "resilience.timeouts"}
-    assert not unheeded & {"roles.user.limits.rpm", "roles.guest.limits.max_tokens"}
+    assert unheeded <= {"routes", "cache", "schedule", "cors"}
 
 
 @pytest.mark.parametrize("path", EXAMPLES)
