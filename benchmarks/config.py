@@ -45,6 +45,7 @@ from dujiang.identity.users import Users
 from dujiang.migrations import upgrade
 from dujiang.records.journal import Journal
 from dujiang.records.settings import RecordSettings
+from dujiang.resilience.events import Fleet, Herald
 from dujiang.snapshot import Compiler, Snapshot
 from dujiang.storage.audit import Deed
 from dujiang.storage.database import Database, connect, sqlite_url
@@ -128,6 +129,7 @@ class House:
             store=store,
             accounts=Accounts(store, Ledger(self.database), Foresight()),
             users=Users(),
+            fleet=Fleet(1, Herald("alone", lambda _: None)),
         )
         made: Config = open_configuration(self.database, secrets, compiler, os.environ)
         made.load()

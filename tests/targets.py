@@ -1,6 +1,7 @@
 """Targets and models for tests of what asks them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from random import Random
 from time import monotonic
 
@@ -8,6 +9,7 @@ from dujiang.core.errors import Misconfigured
 from dujiang.core.money import Price, unpriced
 from dujiang.core.protocols import Handler
 from dujiang.resilience.balancer import compile_balancers
+from dujiang.resilience.events import Herald, tell_of_credential
 from dujiang.resilience.gate import Gate
 from dujiang.resilience.model import Model
 from dujiang.resilience.parking import Parking
@@ -19,15 +21,25 @@ SETTINGS = ResilienceSettings(retry=RetrySettings(max_attempts=1))
 
 
 def a_target(
-    open: Handler, name: str = "p/m", price: Price = unpriced, settings: ResilienceSettings = SETTINGS
+    open: Handler,
+    name: str | Place = "p/m",
+    price: Price = unpriced,
+    settings: ResilienceSettings = SETTINGS,
+    clock: Callable[[], float] = monotonic,
+    herald: Herald | None = None,
+    parkings: dict[tuple[str, str], Parking] | None = None,
 ) -> Target:
+    """A target. Of those with the same `parkings`, one parking is each credential's."""
     draw = Random(7).random
+    place = name if isinstance(name, Place) else Place(name.partition("/")[0], name, "main")
+    herald = herald or Herald("alone", lambda _: None)
+    known = parkings if parkings is not None else {}
     return Target(
-        Place(name.partition("/")[0], name, "main"),
+        place,
         1.0,
         open,
-        Load(settings, monotonic, draw),
-        Parking(monotonic, draw),
+        Load(settings, clock, draw, partial(herald.tell, place)),
+        known.setdefault(place[::2], Parking(clock, draw, on_change=partial(tell_of_credential, herald, place))),
         Upstream(),
         settings=settings,
         price=price,

@@ -1,6 +1,7 @@
 """Compiling the models of a document, those alone that are not the same as before."""
 
 from collections.abc import Mapping
+from functools import partial
 from random import random
 from time import monotonic, time
 from typing import Protocol
@@ -19,6 +20,7 @@ from dujiang.records.price_catalogue import bundled_catalogue
 from dujiang.records.pricing import Price as ListedPrice
 from dujiang.records.pricing import cost_micros
 from dujiang.resilience.balancer import compile_balancers
+from dujiang.resilience.events import Fleet, tell_of_credential
 from dujiang.resilience.model import Model
 from dujiang.resilience.parking import Parking
 from dujiang.resilience.retry_budget import RetryBudget
@@ -41,7 +43,7 @@ class Compiled(Protocol):
 
 
 class ModelCompiler:
-    """Compiles for one of `workers` processes, which divide limits among them. What was learnt of a target, of its
+    """Compiles for one process of `fleet`. What was learnt of a target, of its
     credential and of its provider is taken over from `before`.
     """
 
@@ -51,13 +53,13 @@ class ModelCompiler:
         revision: int,
         services: Mapping[str, Service],
         before: Compiled | None,
-        workers: int,
+        fleet: Fleet,
     ) -> None:
         self._document = document
         self._revision = revision
         self._services = services
         self._before = before
-        self._workers = workers
+        self._workers, self._herald = fleet
         self._book = open_book(document.money, bundled_catalogue())
         self._parkings: dict[tuple[str, str], Parking] = {}
         self._upstreams: dict[str, Upstream] = {}
@@ -130,13 +132,14 @@ class ModelCompiler:
         upstream = self._upstream(declared.provider)
         found: list[Target] = []
         for endpoint in endpoints:
+            place = Place(declared.provider, label, endpoint.credential)
             before = learnt.get((label, endpoint.credential))
             found.append(
                 Target(
-                    Place(declared.provider, label, endpoint.credential),
+                    place,
                     declared.weight * endpoint.weight / total_weight,
                     endpoint.open,
-                    before.load if before is not None else Load(settings, monotonic, random),
+                    before.load if before is not None else self._load(place, settings),
                     self._parking(declared.provider, endpoint),
                     upstream,
                     self._limits(declared.limits, upstream, before),
@@ -152,11 +155,15 @@ class ModelCompiler:
         most = min(concurrency.limit, limits.concurrency or concurrency.limit)
         return replace(concurrency, limit=max(1, most // self._workers))
 
+    def _load(self, place: Place, settings: ResilienceSettings) -> Load:
+        return Load(settings, monotonic, random, partial(self._herald.tell, place))
+
     def _parking(self, provider: str, endpoint: Endpoint) -> Parking:
         """What is known of a credential."""
         known = self._parkings.get((provider, endpoint.credential))
         if known is None:
-            known = self._parkings[provider, endpoint.credential] = Parking(monotonic, random)
+            tell = partial(tell_of_credential, self._herald, Place(provider, "", endpoint.credential))
+            known = self._parkings[provider, endpoint.credential] = Parking(monotonic, random, on_change=tell)
         return known
 
     def _upstream(self, name: str) -> Upstream:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from time import time
+from time import monotonic, time
 from typing import TypeVar
 
 import msgspec
@@ -27,6 +27,7 @@ from dujiang.identity.standings import Standings
 from dujiang.identity.users import Users
 from dujiang.records.journal import Journal
 from dujiang.records.service import Records
+from dujiang.resilience.events import Event, take_up
 from dujiang.siblings.siblings import Siblings
 from dujiang.snapshot import Snapshot
 from dujiang.storage.database import Database, answering
@@ -38,9 +39,9 @@ BODY_LIMIT_BYTES = 16 * 1024 * 1024
 MAX_CONFIGURING = 32
 """Questions to, and changes of, the configuration that wait for each other."""
 
-CONFIG, KEYS, TARGETS = "config", "keys", "targets"
-"""The channels on which processes tell each other that there is a new revision, that keys were written, or that an
-operator spoke of targets.
+CONFIG, KEYS, TARGETS, EVENTS = "config", "keys", "targets", "events"
+"""The channels on which processes tell each other that there is a new revision, that keys were written, that an
+operator spoke of targets, and what happened to some.
 """
 
 T = TypeVar("T")
@@ -161,6 +162,10 @@ class Runtime:
                 self.forget(msgspec.msgpack.decode(message, type=Selection))
             except msgspec.MsgspecError:
                 _log.warning("news of targets that cannot be read")
+
+    def heard_of_event(self, event: Event) -> None:
+        """Another process saw something happen to a target."""
+        take_up(event, (target for model in self.snapshot.models.values() for target in model.targets), monotonic())
 
     def forget(self, of: Selection) -> None:
         """Take targets for well, whatever was learnt of them."""

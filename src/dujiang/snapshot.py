@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from msgspec import Struct
 
 from dujiang.chat.dispatch import dispatch
-from dujiang.chat.pipeline import compose, parse
+from dujiang.chat.pipeline import compose, parse, plan_only
 from dujiang.config.budgets import compile_budgets
 from dujiang.config.effect import not_in_effect
 from dujiang.config.settings import Document
@@ -26,6 +26,7 @@ from dujiang.providers.service import Service
 from dujiang.providers.services import open_services
 from dujiang.records.journal import Journal
 from dujiang.records.stage import record
+from dujiang.resilience.events import Fleet
 from dujiang.resilience.model import Model
 from dujiang.routing.catalog import Catalog
 from dujiang.routing.stage import route
@@ -39,11 +40,15 @@ from dujiang.telemetry.stage import observe
 
 
 class Snapshot(Struct, frozen=True):
-    """Everything compiled from one revision of the document. A call takes it once: never a mix of two revisions."""
+    """Everything compiled from one revision of the document. A call takes it once: never a mix of two revisions.
+
+    `handler` answers calls; `planner` only plans them, for those who may read routing.
+    """
 
     revision: int
     document: Document
     handler: Handler
+    planner: Handler
     catalog: Catalog[Model]
     rights: RightsTable
     budgets: Budgets
@@ -69,7 +74,7 @@ class Compiler:
     """Compiles documents for one process.
 
     `expand` replaces `${NAME}`, `reveal` gives stored secrets, `embedded` tells where embedded models listen, `users`
-    what is said of users.
+    what is said of users; `fleet` is the processes that serve.
     """
 
     def __init__(
@@ -83,9 +88,9 @@ class Compiler:
         store: Store,
         accounts: Accounts,
         users: Users,
-        workers: int = 1,
+        fleet: Fleet,
     ) -> None:
-        self._workers = workers
+        self._fleet = fleet
         self._expand = expand
         self._reveal = reveal
         self._embedded = embedded
@@ -102,27 +107,37 @@ class Compiler:
         """
         kept = before.services if before is not None else {}
         services = open_services(document.providers, self._expand, self._reveal, self._embedded, kept)
-        models = ModelCompiler(document, revision, services, before, self._workers).compile()
+        models = ModelCompiler(document, revision, services, before, self._fleet).compile()
         catalog = Catalog(models, document.aliases, frozenset(document.routes))
         rights = compile_roles(document.roles, document.apps)
         scenes = compile_scenes(document.scenes, before.scenes if before is not None else None)
+        planning = (render(scenes, _schema_models(document)), authorise(document.aliases), route(catalog))
         stages = (
             observe(self._metrics),
             record(self._journal, document.records.content, _content_policies(document.apps)),
             parse(),
             admit(rights, "chat:call", self._users),
             limit(self._store, Counters(document.roles, document.apps, document.limits.default, self._users)),
-            render(scenes, _schema_models(document)),
-            authorise(document.aliases),
-            route(catalog),
+            *planning,
             check_output(scenes),
         )
         budgets = compile_budgets(document, self._users)
         shares = {name: app.weight for name, app in document.apps.items()}
         handler = compose(stages, dispatch(models, budgets, self._accounts, shares))
+        planner = compose((parse(), admit(rights, "routing:read", self._users), *planning), plan_only)
         total_s = max((model.total_s for model in models.values()), default=300.0)
         return Snapshot(
-            revision, document, handler, catalog, rights, budgets, scenes, services, not_in_effect(document), total_s
+            revision,
+            document,
+            handler,
+            planner,
+            catalog,
+            rights,
+            budgets,
+            scenes,
+            services,
+            not_in_effect(document),
+            total_s,
         )
 
 

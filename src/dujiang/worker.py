@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -25,6 +26,7 @@ from dujiang.config.follow import follow_config
 from dujiang.config.opening import compile_nothing, open_configuration
 from dujiang.core.addresses import read_network
 from dujiang.core.errors import ShuttingDown
+from dujiang.core.ids import new_id
 from dujiang.identity.accounts import Accounts
 from dujiang.identity.corrections import follow_corrections
 from dujiang.identity.follow import follow_keys
@@ -39,7 +41,8 @@ from dujiang.records.segments import backlog
 from dujiang.records.settings import RecordSettings
 from dujiang.records.stores import open_records
 from dujiang.records.turning import turn_over
-from dujiang.runtime import CONFIG, KEYS, TARGETS, Backends, Edge, Runtime
+from dujiang.resilience.events import Fleet, Herald
+from dujiang.runtime import CONFIG, EVENTS, KEYS, TARGETS, Backends, Edge, Runtime
 from dujiang.server.listener import Server
 from dujiang.siblings.line import Line, ToWorker
 from dujiang.siblings.siblings import Siblings
@@ -90,6 +93,7 @@ def open_runtime(orders: Orders, database: Database, store: Store) -> Runtime:
     users.take(*changed_users(database, 0))
     settings = open_configuration(database, secrets, compile_nothing).load().checked.document.records
     journal = _open_journal(data_dir, settings, orders.workers)
+    herald = Herald(new_id(), partial(store.publish, EVENTS))
     compiler = Compiler(
         expand=expand_here,
         reveal=secrets.reveal,
@@ -99,7 +103,7 @@ def open_runtime(orders: Orders, database: Database, store: Store) -> Runtime:
         store=store,
         accounts=Accounts(store, Ledger(database), Foresight()),
         users=users,
-        workers=orders.workers,
+        fleet=Fleet(orders.workers, herald),
     )
     configuration = open_configuration(database, secrets, compiler)
     configuration.load()
@@ -121,7 +125,14 @@ def open_runtime(orders: Orders, database: Database, store: Store) -> Runtime:
         ),
     )
     runtime.follow_holds(read_holds(database))
+    store.subscribe(EVENTS, partial(_heard, herald, runtime))
     return runtime
+
+
+def _heard(herald: Herald, runtime: Runtime, message: bytes) -> None:
+    event = herald.heard(message)
+    if event is not None:
+        runtime.heard_of_event(event)
 
 
 def _await_ledger(journal: Path) -> None:

@@ -98,6 +98,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", "/api/v1/targets/drain"): Rule("platform", "models:write"),
     ("POST", "/api/v1/targets/eject"): Rule("platform", "models:write"),
     ("POST", "/api/v1/targets/restore"): Rule("platform", "models:write"),
+    ("POST", "/api/v1/routing/explain"): Rule("shared", "routing:read"),
     ("GET", "/api/v1/scenes"): Rule("own", "scenes:read"),
     ("POST", "/api/v1/scenes"): Rule("own", "scenes:write"),
     ("POST", "/api/v1/scenes/import"): Rule("own", "scenes:write"),

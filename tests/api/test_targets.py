@@ -26,6 +26,7 @@ resilience:
   retry: {max_attempts: 1}
   breaker: {window: 5, min_calls: 2, open_s: 60}
   concurrency: {max_wait_s: 0}
+  fallbacks: {m: [alone]}
 """
 
 
@@ -136,11 +137,54 @@ def test_a_restart_forgets_nothing_that_an_operator_said(house: Gateway) -> None
     assert served_by(house) == {"two/second/v1"}
 
 
+def test_what_one_worker_finds_out_the_others_know(house: Gateway, emulator: Emulator) -> None:
+    with behaving(emulator, "second/v1", "status=500"):
+        for _ in range(30):
+            house.chat("m")
+    eventually(lambda: "open" in states(house) or "half_open" in states(house))
+    house.restore()
+    before = counters(emulator, "lone")["attempts"]
+    with behaving(emulator, "lone", "error=insufficient_quota"):
+        assert {house.chat("alone").status for _ in range(30)} <= {502, 503}
+    assert counters(emulator, "lone")["attempts"] - before <= 2
+    assert states(house, "alone") == {"parked"}
+
+
 def test_every_word_is_audited(house: Gateway) -> None:
     say(house, "eject", "smells", target="two/lone")
     [first, *_] = house.ask("/api/v1/config/audit").json["items"]
     assert (first["action"], first["subject"], first["outcome"]) == ("ejected", "targets.target=two/lone", "applied")
     assert first["detail"] == "smells"
+
+
+def test_a_call_is_explained_without_being_made(house: Gateway, emulator: Emulator) -> None:
+    say(house, "drain", target="one/first")
+    eventually(lambda: listed(house)["m one/first a"] == "drained")
+    before = counters(emulator, "second/v1")["attempts"]
+    body = {"model": "m", "parameters": {"prompt": "hi"}}
+    found = house.ask("/api/v1/routing/explain", body)
+    assert found.status == 200
+    assert (found.json["chosen"], found.json["reason"], found.json["route"]) == ("m", "named", None)
+    assert [(each["model"], each["excluded_because"]) for each in found.json["candidates"]] == [
+        ("m", None),
+        ("alone", None),
+    ]
+    ready = {(each["target"], each["credential"]): each["is_ready"] for each in found.json["targets"]}
+    assert ready == {("one/first", "a"): False, ("one/first", "b"): False, ("two/second/v1", "main"): True}
+    assert counters(emulator, "second/v1")["attempts"] == before
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"model": "nobody", "parameters": {"prompt": "hi"}}, 404),
+        ({"model": "m", "parameters": {"prompt": "hi", "temprature": 1}}, 400),
+        ({"model": "auto", "parameters": {"prompt": "hi"}}, 501),
+        (b"{", 400),
+    ],
+)
+def test_what_could_not_be_called_is_not_explained(house: Gateway, body: object, status: int) -> None:
+    assert house.ask("/api/v1/routing/explain", body).status == status
 
 
 @pytest.mark.parametrize(

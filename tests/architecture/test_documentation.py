@@ -40,6 +40,7 @@ from dujiang.providers.presets import PRESETS, Preset
 from dujiang.providers.settings import KINDS
 from dujiang.records.journal import Journal
 from dujiang.records.service import SqliteRecords
+from dujiang.resilience.events import Fleet, Herald
 from dujiang.runtime import Backends, Runtime
 from dujiang.server.peer import PeerLimits
 from dujiang.snapshot import Compiler
@@ -156,6 +157,7 @@ def routes(tmp_path: Path) -> Iterator[set[str]]:
             store=store,
             accounts=Accounts(store, Ledger(database), Foresight()),
             users=Users(),
+            fleet=Fleet(1, Herald("alone", lambda _: None)),
         )
         configuration = open_configuration(database, secrets, compiler)
         configuration.load()

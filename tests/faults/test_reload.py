@@ -23,6 +23,7 @@ from dujiang.migrations import upgrade
 from dujiang.providers.openai_compatible import RemoteService
 from dujiang.records.journal import Journal
 from dujiang.records.settings import RecordSettings
+from dujiang.resilience.events import Fleet, Herald
 from dujiang.resilience.model import Model
 from dujiang.routing.catalog import Catalog
 from dujiang.snapshot import Compiler, Snapshot
@@ -72,6 +73,7 @@ def configured(directory: Path) -> Iterator[Configuration[Snapshot]]:
             store=store,
             accounts=Accounts(store, Ledger(database), Foresight()),
             users=Users(),
+            fleet=Fleet(1, Herald("alone", lambda _: None)),
         )
         configuration: Configuration[Snapshot] = open_configuration(database, secrets, compiler, known)
         configuration.load()

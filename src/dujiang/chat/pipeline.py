@@ -6,9 +6,10 @@ from time import monotonic
 import msgspec
 
 from dujiang.core.call import Call
+from dujiang.core.chat import Chunk
 from dujiang.core.errors import AppError
 from dujiang.core.protocols import Handler, Stage
-from dujiang.core.reply import Reply
+from dujiang.core.reply import Reply, WholeReply
 
 
 class _Echo(msgspec.Struct):
@@ -49,6 +50,11 @@ def parse() -> Stage:
         return parsed
 
     return stage
+
+
+async def plan_only(call: Call) -> Reply:
+    """The innermost handler of a pipeline that makes no call: an empty answer to one that is planned now."""
+    return WholeReply(Chunk())
 
 
 def echoed(body: bytes) -> str | None:

@@ -115,6 +115,12 @@ class Model:
                 target.forget()
         self.gate.admit()
 
+    def ready(self, call: Call, clock: Callable[[], float] = monotonic) -> Collection[Target]:
+        """The targets that the call could be sent to now."""
+        tokens = foreseen_tokens(call)
+        pool = usable(self.targets, self.settings.breaker.max_ejected_ratio, clock())
+        return [target for target in pool.ready if target.has_room(tokens)]
+
     def choose(self, call: Call, tried: Collection[Target], clock: Callable[[], float] = monotonic) -> Choice | Later:
         """Whom to ask.
 

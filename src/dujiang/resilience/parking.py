@@ -94,16 +94,23 @@ class Parking:
     def restore(self) -> None:
         """Let calls in again. Those that are under way do not count any more."""
         was_parked = self.reason is not None
+        self._clear()
+        if was_parked:
+            self._on_change(None)
+
+    def _clear(self) -> None:
         self._era += 1
         self._next_recheck_s = RECHECK_S
         self.reason = None
         self.recheck_at = 0.0
-        if was_parked:
-            self._on_change(None)
 
-    def adopt(self, reason: str) -> None:
-        """Take over that another process was refused. It never brings a look forward, and `on_change` is not told."""
-        if self.reason is None:
+    def adopt(self, reason: str | None) -> None:
+        """Take over that another process was refused, or, where `reason` is None, answered again. It never brings a
+        look forward, and `on_change` is not told.
+        """
+        if reason is None:
+            self._clear()
+        elif self.reason is None:
             self.reason = reason
             self._era += 1
             self._put_off(self._clock())

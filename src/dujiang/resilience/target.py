@@ -50,23 +50,38 @@ class Entry(NamedTuple):
     taken: Taken | None
 
 
+Tell = Callable[[Literal["open", "cooling", "target_parked", "target_restored"], float, str], None]
+"""Tells other processes what happened to a target, for how many seconds it holds, and by which error."""
+
+
+def _tell_nobody(what: str, left_s: float, reason: str) -> None:
+    pass
+
+
 class Load(TargetLoad):
     """What is learnt of a target, which outlives the revision that declares it. `limit` is how many calls it gets at
-    once.
+    once. `tell` hears what other processes should know.
     """
 
-    __slots__ = ("_clock", "_limited_by", "breaker", "cooldown", "last_error", "limit", "noted_at", "parking")
+    __slots__ = ("_clock", "_limited_by", "_tell", "breaker", "cooldown", "last_error", "limit", "noted_at", "parking")
 
     limit: Limit
 
-    def __init__(self, settings: ResilienceSettings, clock: Callable[[], float], draw: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        settings: ResilienceSettings,
+        clock: Callable[[], float],
+        draw: Callable[[], float],
+        tell: Tell = _tell_nobody,
+    ) -> None:
         super().__init__()
         self._clock = clock
+        self._tell = tell
         self._limited_by = settings.concurrency
         self.limit = limit_of(settings.concurrency, clock)
         self.breaker = Breaker(settings.breaker, clock, draw, self._changed)
         self.cooldown = Cooldown(clock)
-        self.parking = Parking(clock, draw)
+        self.parking = Parking(clock, draw, on_change=self._parked)
         self.last_error: str | None = None
         self.noted_at: datetime | None = None
 
@@ -104,9 +119,22 @@ class Load(TargetLoad):
             self.noted_at = datetime.now(UTC)
         self.last_error = reason
 
+    def cool(self, error: UpstreamError) -> bool:
+        """Leave it alone for as long as it said. False where that is too long."""
+        cooldown = self.cooldown
+        if not cooldown.cool(error.retry_after_s):
+            return False
+        self._tell("cooling", cooldown.until - self._clock(), error.code)
+        return True
+
     def _changed(self, state: State, reason: str | None) -> None:
         if state == "closed":
             self.come_back(self.breaker.since)
+        elif state == "open":
+            self._tell("open", self.breaker.retry_at - self._clock(), reason or "")
+
+    def _parked(self, reason: str | None) -> None:
+        self._tell("target_restored" if reason is None else "target_parked", 0.0, reason or "")
 
 
 class Upstream:
@@ -246,7 +274,7 @@ class Target:
             load.breaker.fail(entry.ticket, error.code)
         else:
             load.breaker.cancel(entry.ticket)
-        if found.cools and not load.cooldown.cool(error.retry_after_s):
+        if found.cools and not load.cool(error):
             load.parking.park(entry.target_era, error.code, error.retry_after_s or 0.0)
         if found.parks == "target":
             load.parking.park(entry.target_era, error.code)
