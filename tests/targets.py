@@ -15,7 +15,7 @@ from dujiang.resilience.model import Model
 from dujiang.resilience.parking import Parking
 from dujiang.resilience.retry_budget import RetryBudget
 from dujiang.resilience.settings import ResilienceSettings, RetrySettings
-from dujiang.resilience.target import Load, Place, Target, Upstream
+from dujiang.resilience.target import Door, Load, Place, Target, Upstream
 
 SETTINGS = ResilienceSettings(retry=RetrySettings(max_attempts=1))
 
@@ -37,7 +37,7 @@ def a_target(
     return Target(
         place,
         1.0,
-        open,
+        Door(open),
         Load(settings, clock, draw, partial(herald.tell, place)),
         known.setdefault(place[::2], Parking(clock, draw, on_change=partial(tell_of_credential, herald, place))),
         Upstream(),

@@ -25,7 +25,7 @@ from dujiang.resilience.model import Model
 from dujiang.resilience.parking import Parking
 from dujiang.resilience.retry_budget import RetryBudget
 from dujiang.resilience.settings import ConcurrencySettings, ResilienceSettings, overridden
-from dujiang.resilience.target import Load, Place, Target, Upstream
+from dujiang.resilience.target import Door, Load, Place, Target, Upstream
 from dujiang.resilience.vendor_limits import VendorLimits
 
 
@@ -138,7 +138,7 @@ class ModelCompiler:
                 Target(
                     place,
                     declared.weight * endpoint.weight / total_weight,
-                    endpoint.open,
+                    Door(endpoint.open, endpoint.probe),
                     before.load if before is not None else self._load(place, settings),
                     self._parking(declared.provider, endpoint),
                     upstream,

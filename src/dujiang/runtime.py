@@ -27,7 +27,7 @@ from dujiang.identity.standings import Standings
 from dujiang.identity.users import Users
 from dujiang.records.journal import Journal
 from dujiang.records.service import Records
-from dujiang.resilience.events import Event, take_up
+from dujiang.resilience.events import Herald, take_up
 from dujiang.siblings.siblings import Siblings
 from dujiang.snapshot import Snapshot
 from dujiang.storage.database import Database, answering
@@ -62,6 +62,8 @@ class Backends(Struct, frozen=True):
 
     database: Database
     store: Store
+    journal: Journal
+    records: Records
 
 
 class Runtime:
@@ -74,8 +76,7 @@ class Runtime:
         metrics: Metrics,
         *,
         backends: Backends,
-        journal: Journal,
-        records: Records,
+        herald: Herald,
         users: Users | None = None,
         siblings: Siblings | None = None,
         edge: Edge = Edge(),
@@ -95,8 +96,9 @@ class Runtime:
         self.database = backends.database
         self.store = backends.store
         self.siblings = siblings or Siblings()
-        self.journal = journal
-        self.records = records
+        self.journal = backends.journal
+        self.records = backends.records
+        self.herald = herald
         self.ledger = Ledger(backends.database)
         self.standings = Standings(self.ledger, self.store)
         self.calls = OpenCalls()
@@ -163,9 +165,16 @@ class Runtime:
             except msgspec.MsgspecError:
                 _log.warning("news of targets that cannot be read")
 
-    def heard_of_event(self, event: Event) -> None:
-        """Another process saw something happen to a target."""
-        take_up(event, (target for model in self.snapshot.models.values() for target in model.targets), monotonic())
+    def heard_of_event(self, message: bytes) -> None:
+        """Some process saw something happen to a target."""
+        event = self.herald.heard(message)
+        if event is not None:
+            take_up(event, self.snapshot.targets(), monotonic())
+
+    def admit_waiting(self) -> None:
+        """Some target may be asked again: whoever waits for one may."""
+        for model in self.snapshot.models.values():
+            model.gate.admit()
 
     def forget(self, of: Selection) -> None:
         """Take targets for well, whatever was learnt of them."""

@@ -1,6 +1,6 @@
 """Compiling a document into what calls are served from, so that little is done anew when little changed."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from msgspec import Struct
 
@@ -28,6 +28,7 @@ from dujiang.records.journal import Journal
 from dujiang.records.stage import record
 from dujiang.resilience.events import Fleet
 from dujiang.resilience.model import Model
+from dujiang.resilience.target import Target
 from dujiang.routing.catalog import Catalog
 from dujiang.routing.stage import route
 from dujiang.scenes.compiled import Scenes, compile_scenes
@@ -60,6 +61,10 @@ class Snapshot(Struct, frozen=True):
     @property
     def models(self) -> Mapping[str, Model]:
         return self.catalog.models
+
+    def targets(self) -> Iterator[Target]:
+        """Those of all models."""
+        return (target for model in self.models.values() for target in model.targets)
 
     def begin(self, holds: Holds, before: "Snapshot | None" = None) -> None:
         """Serve from now on, in the place of `before`, by what operators said of targets. On the event loop."""

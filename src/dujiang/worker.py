@@ -35,6 +35,7 @@ from dujiang.identity.key_ring import load_keys
 from dujiang.identity.ledger import Ledger
 from dujiang.identity.users import Users, changed_users
 from dujiang.orders import Orders
+from dujiang.probing import probe_targets
 from dujiang.records.journal import Journal
 from dujiang.records.places import JOURNAL
 from dujiang.records.segments import backlog
@@ -113,10 +114,9 @@ def open_runtime(orders: Orders, database: Database, store: Store) -> Runtime:
         configuration,
         load_keys(database),
         metrics,
-        backends=Backends(database, store),
+        backends=Backends(database, store, journal, open_records(orders.database_url, data_dir)),
+        herald=herald,
         users=users,
-        journal=journal,
-        records=open_records(orders.database_url, data_dir),
         siblings=Siblings(orders.worker, orders.workers),
         edge=Edge(
             orders.has_open_metrics,
@@ -125,14 +125,7 @@ def open_runtime(orders: Orders, database: Database, store: Store) -> Runtime:
         ),
     )
     runtime.follow_holds(read_holds(database))
-    store.subscribe(EVENTS, partial(_heard, herald, runtime))
     return runtime
-
-
-def _heard(herald: Herald, runtime: Runtime, message: bytes) -> None:
-    event = herald.heard(message)
-    if event is not None:
-        runtime.heard_of_event(event)
 
 
 def _await_ledger(journal: Path) -> None:
@@ -185,12 +178,14 @@ def _follow(runtime: Runtime, database: Database) -> tuple[asyncio.Task[None], .
     runtime.store.subscribe(CONFIG, of_config.tell)
     runtime.store.subscribe(TARGETS, of_targets.tell)
     runtime.store.subscribe(TARGETS, runtime.heard_of_targets)
+    runtime.store.subscribe(EVENTS, runtime.heard_of_event)
     holds = follow_holds(database, lambda: runtime.holds, runtime.follow_holds, of_targets)
     keys = follow_keys(database, lambda: runtime.keys, runtime.users, runtime.replace_keys, of_keys)
     return (
         asyncio.create_task(keys, name="follow keys"),
         asyncio.create_task(follow_config(runtime.follow_config, of_config), name="follow the configuration"),
         asyncio.create_task(follow_corrections(runtime.ledger, runtime.store), name="follow corrections of budgets"),
+        asyncio.create_task(probe_targets(runtime), name="probe ill targets"),
         asyncio.create_task(holds, name="follow what operators say of targets"),
         asyncio.create_task(turn_over(runtime.journal), name="turn the journal over"),
         asyncio.create_task(follow_state(database, runtime.replace_database_state), name="follow the database"),

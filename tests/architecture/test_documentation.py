@@ -165,9 +165,8 @@ def routes(tmp_path: Path) -> Iterator[set[str]]:
             configuration,
             KeyRing({}),
             metrics,
-            backends=Backends(database, store),
-            journal=journal,
-            records=records,
+            backends=Backends(database, store, journal, records),
+            herald=Herald("alone", lambda _: None),
         )
         found = [str(context.path) for context in iter_route_contexts(create_management(runtime).routes)]
         yield {path.replace(":path}", "}") for path in [*Application(runtime)._endpoints, *found]}

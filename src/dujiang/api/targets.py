@@ -154,7 +154,7 @@ async def _hold(request: Request, runtime: Runtime, caller: Caller, state: State
 def _selected(runtime: Runtime, asked: TargetSelection) -> Selection:
     """Raises `NotFound` where no target is meant."""
     of = Selection(asked.provider, asked.target, asked.credential)
-    targets = (target for model in runtime.snapshot.models.values() for target in model.targets)
+    targets = runtime.snapshot.targets()
     if of != Selection() and not any(of.covers(each.provider, each.name, each.credential) for each in targets):
         raise NotFound("There is no such target; `GET /api/v1/targets` lists them.", reason="no_such_target")
     return of

@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import ssl
-from typing import Protocol
+from typing import Literal, Protocol
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies_environment
 from urllib.request import proxy_bypass_environment as bypasses_proxy  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType] - not in typeshed
@@ -211,16 +211,22 @@ def dialer_for(origin: Origin) -> Dialer:
     return TunnelDialer(origin, proxy, tls) if proxy else DirectDialer(origin, tls)
 
 
-def request_head(origin: Origin, path: str, fields: dict[str, str], proxy: Proxy | None = None) -> bytes:
-    """The head of a POST up to and including `Content-Length: `; the caller appends length, blank line and body.
+def request_head(
+    origin: Origin,
+    path: str,
+    fields: dict[str, str],
+    proxy: Proxy | None = None,
+    method: Literal["GET", "POST"] = "POST",
+) -> bytes:
+    """The head of a request up to and including `Content-Length: `; the caller appends length, blank line and body.
 
     A `proxy` on the way to a plain HTTP origin forwards the request: it wants the absolute form, and its own password.
     Raises `ValueError` when a field could start another line.
     """
     if proxy is None or origin.scheme == "https":
-        lines = [f"POST {path} HTTP/1.1", f"Host: {origin.authority}"]
+        lines = [f"{method} {path} HTTP/1.1", f"Host: {origin.authority}"]
     else:
-        lines = [f"POST http://{origin.authority}{path} HTTP/1.1", f"Host: {origin.authority}"]
+        lines = [f"{method} http://{origin.authority}{path} HTTP/1.1", f"Host: {origin.authority}"]
         if proxy.authorization:
             lines.append(f"Proxy-Authorization: {proxy.authorization}")
     lines += [f"{name}: {value}" for name, value in fields.items()]

@@ -10,6 +10,7 @@ from dujiang.providers.clocks import Clocks
 from dujiang.providers.connect import Origin, dialer_for, proxy_for, request_head
 from dujiang.providers.errors import classify, read_error, retry_after_s
 from dujiang.providers.http import Exchange, Pool, monotonic
+from dujiang.providers.model_list import model_list_probe
 from dujiang.providers.openai_stream import OpenAIEvents
 from dujiang.providers.openai_wire import encode_request, read_completion
 from dujiang.providers.presets import Preset
@@ -103,7 +104,8 @@ class RemoteService(Service):
     ) -> None:
         super().__init__(name)
         base_path = base_url.split("://", 1)[1].partition("/")[2].rstrip("/")
-        path = f"/{base_path}/chat/completions" if base_path else "/chat/completions"
+        root = f"/{base_path}" if base_path else ""
+        path = f"{root}/chat/completions"
         proxy = proxy_for(origin)
         self._preset = preset
         self._secrets = secrets
@@ -111,6 +113,10 @@ class RemoteService(Service):
             name: request_head(origin, path, request_fields(secret), proxy) for name, (secret, _) in secrets.items()
         }
         self._pool = Pool(dialer_for(origin))
+        self._probes = {
+            name: model_list_probe(self._pool, origin, f"{root}/models", secret, preset.codes)
+            for name, (secret, _) in secrets.items()
+        }
 
     def endpoints(self, model: str, clocks: Clocks) -> tuple[Endpoint, ...]:
         return tuple(
@@ -118,6 +124,7 @@ class RemoteService(Service):
                 name,
                 weight,
                 OpenAICompatible(self._pool, self._heads[name], secret, model, clocks, self._preset),
+                self._probes[name],
             )
             for name, (secret, weight) in self._secrets.items()
         )

@@ -1,6 +1,6 @@
 """What a compiled provider offers: ways to ask for a model."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from msgspec import Struct
 
@@ -8,13 +8,20 @@ from dujiang import __version__
 from dujiang.core.protocols import Handler
 from dujiang.providers.clocks import Clocks
 
+Probe = Callable[[float], Awaitable[None]]
+"""Asks whether a service lets a credential in, for free, in at most so many seconds. Raises `UpstreamError`."""
+
 
 class Endpoint(Struct, frozen=True):
-    """One way to ask a provider for a model: under a credential, with its share of the calls."""
+    """One way to ask a provider for a model: under a credential, with its share of the calls.
+
+    `probe` asks without a call, None where the vendor has nothing that costs nothing.
+    """
 
     credential: str
     weight: float
     open: Handler
+    probe: Probe | None = None
 
 
 class Service:

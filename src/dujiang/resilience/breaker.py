@@ -181,6 +181,11 @@ class Breaker:
         self._next_open_s = float(self._settings.open_s)
         self._close(self._clock())
 
+    def hasten(self) -> None:
+        """What is open may be probed now: there is a sign that it is well again."""
+        if self.state == "open":
+            self.retry_at = self.last_resort_at = self._clock()
+
     def adopt(self, state: Literal["open", "drained", "ejected"], until: float, reason: str) -> None:
         """Take over what another process found. `until` is a moment of this process's clock: now, and
         what is left of the other's open time.

@@ -12,7 +12,10 @@ from msgspec import Struct
 
 from dujiang.resilience.target import Place, Target
 
-What = Literal["open", "cooling", "target_parked", "target_restored", "credential_parked", "credential_restored"]
+What = Literal[
+    "open", "answers", "cooling", "target_parked", "target_restored", "credential_parked", "credential_restored"
+]
+"""`answers`: the service of an open target answers a probe again."""
 
 
 class Event(Struct, frozen=True):
@@ -36,11 +39,11 @@ class Herald:
     """
 
     def __init__(self, origin: str, publish: Callable[[bytes], None]) -> None:
-        self._origin = origin
+        self.origin = origin
         self._publish = publish
 
     def tell(self, of: Place, what: What, left_s: float, reason: str) -> None:
-        self._publish(msgspec.msgpack.encode(Event(self._origin, *of, what, left_s, reason)))
+        self._publish(msgspec.msgpack.encode(Event(self.origin, *of, what, left_s, reason)))
 
     def heard(self, message: bytes) -> Event | None:
         """What another process tells. None for what this one told itself, and for what is no event."""
@@ -48,7 +51,7 @@ class Herald:
             event = msgspec.msgpack.decode(message, type=Event)
         except msgspec.MsgspecError:
             return None
-        return event if event.origin != self._origin else None
+        return event if event.origin != self.origin else None
 
 
 def tell_of_credential(herald: Herald, of: Place, reason: str | None) -> None:
@@ -81,6 +84,8 @@ def _take_up_of_target(event: Event, target: Target, now: float) -> None:
     match event.what:
         case "open":
             load.breaker.adopt("open", now + event.left_s, event.reason)
+        case "answers":
+            load.breaker.hasten()
         case "cooling":
             load.cooldown.adopt(now + event.left_s)
         case "target_parked":

@@ -49,6 +49,12 @@ class ConcurrencySettings(Settings):
     max_wait_s: Delay = 5
 
 
+class ProbeSettings(Settings):
+    """How often services of ill targets are asked, for free, whether they are there again; 0: never."""
+
+    interval_s: Delay = 10
+
+
 class BalancingSettings(Settings):
     """How a model's calls are divided among its targets."""
 
@@ -68,6 +74,7 @@ class ResilienceSettings(Settings):
     breaker: BreakerSettings = BreakerSettings()
     concurrency: ConcurrencySettings = ConcurrencySettings()
     balancing: BalancingSettings = BalancingSettings()
+    probe: ProbeSettings = ProbeSettings()
     fallbacks: Fallbacks = {}
     fallbacks_too_long: Fallbacks = {}
     fallbacks_filtered: Fallbacks = {}

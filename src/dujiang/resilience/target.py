@@ -1,6 +1,6 @@
 """One model at one provider under one credential: what is learnt of it, and whether it may be asked now."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Literal, NamedTuple
 
@@ -154,6 +154,15 @@ class Upstream:
         return self._places is None or self.in_flight < self._places
 
 
+class Door(NamedTuple):
+    """How a target is asked: `open` opens an answer; `probe` asks its service for free, in at most so many seconds,
+    whether it lets the credential in, and raises `UpstreamError` where it does not.
+    """
+
+    open: Handler
+    probe: Callable[[float], Awaitable[None]] | None = None
+
+
 class Target:
     """A target that calls are sent to."""
 
@@ -168,6 +177,7 @@ class Target:
         "name",
         "open",
         "parking",
+        "probe",
         "provider",
         "upstream",
         "weight",
@@ -184,7 +194,7 @@ class Target:
         self,
         place: Place,
         weight: float,
-        open: Handler,
+        door: Door,
         load: Load,
         parking: Parking,
         upstream: Upstream,
@@ -194,7 +204,7 @@ class Target:
     ) -> None:
         self.provider, self.name, self.credential = place
         self.weight = weight
-        self.open = open
+        self.open, self.probe = door
         self._price = price
         self.load = load
         self.parking = parking

@@ -11,8 +11,9 @@ from dujiang.providers.ernie.tokens import Tokens
 from dujiang.providers.ernie.v1 import ErnieV1
 from dujiang.providers.ernie.v2 import QIANFAN
 from dujiang.providers.http import Pool
+from dujiang.providers.model_list import model_list_probe
 from dujiang.providers.openai_compatible import OpenAICompatible
-from dujiang.providers.service import Endpoint, Service, request_fields
+from dujiang.providers.service import Endpoint, Probe, Service, request_fields
 
 V1_HOST = "https://aip.baidubce.com"
 V2_HOST = "https://qianfan.baidubce.com"
@@ -40,9 +41,11 @@ class ErnieService(Service):
             if isinstance(credential, V1Credential)
         }
 
+        self._probes = {name: self._probe(name, credential) for name, credential in self._credentials.items()}
+
     def endpoints(self, model: str, clocks: Clocks) -> tuple[Endpoint, ...]:
         return tuple(
-            Endpoint(name, self._weights[name], self._handler(name, credential, model, clocks))
+            Endpoint(name, self._weights[name], self._handler(name, credential, model, clocks), self._probes[name])
             for name, credential in self._credentials.items()
         )
 
@@ -51,6 +54,12 @@ class ErnieService(Service):
             tokens.close()
         self._v1_pool.close()
         self._v2_pool.close()
+
+    def _probe(self, name: str, credential: V1Credential | V2Credential) -> Probe:
+        """A generation that lists no models is asked for an access token."""
+        if isinstance(credential, V2Credential):
+            return model_list_probe(self._v2_pool, self._v2, "/v2/models", credential.key, QIANFAN.codes)
+        return self._tokens[name].probe
 
     def _handler(self, name: str, credential: V1Credential | V2Credential, model: str, clocks: Clocks) -> Handler:
         if isinstance(credential, V1Credential):

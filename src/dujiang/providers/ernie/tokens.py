@@ -71,6 +71,10 @@ class Tokens:
         self._token = None
         return await self._fetched(deadline)
 
+    async def probe(self, timeout_s: float) -> None:
+        """Whether a new token is to be had. Raises as `get`."""
+        await self._fetched(monotonic() + timeout_s)
+
     def close(self) -> None:
         if self._fetch is not None:
             self._fetch.cancel()
