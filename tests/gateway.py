@@ -41,7 +41,8 @@ providers:
   empty: {kind: openai, credentials: [{name: main, secret: "${NO_SUCH_KEY:-}"}]}
 models:
   gpt-4: {version: "0613", targets: [{provider: openai, model: gpt-4-0613}]}
-  lab-7b: {targets: [{provider: openai, model: lab-7b-chat}]}
+  lab-7b: {targets: [{provider: openai, model: lab-7b-chat}],
+           resilience: {concurrency: {limit: 2000, adaptive: false}}}
   hasty: {targets: [{provider: openai, model: hasty}],
           resilience: {timeouts: {total_s: 0.6, first_token_s: 0.3, idle_s: 0.3}}}
   down: {targets: [{provider: absent, model: down}]}

@@ -113,7 +113,7 @@ NATIVE_CASES: dict[str, tuple[Any, int, str | None]] = {
     "request_id a number": (native(request_id=7), 400, "request_id"),
     "cache": (parameters(cache={"mode": "on"}), 501, "parameters.cache"),
     "cache mode": (parameters(cache={"mode": "sometimes"}), 400, "parameters.cache.mode"),
-    "priority": (parameters(priority="high"), 501, "parameters.priority"),
+    "priority": (parameters(priority="urgent"), 400, "parameters.priority"),
 }
 
 OPENAI_CASES: dict[str, tuple[Any, int, str | None]] = {

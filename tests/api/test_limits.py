@@ -10,13 +10,15 @@ import openai
 import pytest
 from callers import post
 from configured import patch
-from gateway import Answer, Gateway, behaving, eventually, serving
+from gateway import Answer, Gateway, ONE_ATTEMPT, behaving, eventually, serving
 
 from dujiang.emulator.server import Emulator
 from dujiang.identity.keys import create_key
 from dujiang.storage.database import connect, sqlite_url
 
-DOCUMENT = """
+DOCUMENT = (
+    ONE_ATTEMPT
+    + """
 providers:
   openai: {kind: openai, base_url: "${OPENAI_BASE_URL}", allow_private_network: true,
            credentials: [{name: main, secret: "${OPENAI_API_KEY}"}]}
@@ -33,6 +35,7 @@ roles:
   user: {permissions: ["chat:call"], limits: {rpm: 3}}
   free: {permissions: ["chat:call"]}
 """
+)
 
 
 @pytest.fixture(scope="module")

@@ -105,6 +105,7 @@ def test_every_fault_of_a_whole_answer(gateway: Gateway, emulator: Emulator, beh
         answer = gateway.chat()
     assert answer.status == expected
     assert answer.json["error"]["type"].startswith("upstream_")
+    gateway.restore()
     assert gateway.chat().status == 200
 
 

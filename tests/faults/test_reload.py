@@ -28,6 +28,7 @@ from dujiang.resilience.model import Model
 from dujiang.routing.catalog import Catalog
 from dujiang.snapshot import Compiler, Snapshot
 from dujiang.storage.database import connect, sqlite_url
+from dujiang.storage.holds import Holds
 from dujiang.storage.memory import MemoryStore
 from dujiang.storage.secret_key import make_key_file, open_keychain
 from dujiang.storage.secrets import SecretStore
@@ -85,13 +86,17 @@ def test_old_revisions_leave_nothing_behind(tmp_path: Path) -> None:
     """Without a single collection: what a revision was made of is freed the moment the last call lets go of it."""
     with configured(tmp_path) as configuration:
         configuration.put(json.loads(first_document()), configuration.live.revision, AUTHOR)
+        configuration.live.snapshot.begin(Holds())
         gc.collect()
         gc.disable()
         try:
             before = census()
             for turn in range(2, REVISIONS + 2):
                 moved = {"providers": {"openai": {"base_url": f"http://127.0.0.1:{turn}/v1"}}}
+                serving = configuration.live.snapshot
                 configuration.patch({**turning(turn), **moved}, configuration.live.revision, AUTHOR)
+                configuration.live.snapshot.begin(Holds(), serving)
+                del serving
             after = census()
         finally:
             gc.enable()
