@@ -10,7 +10,7 @@ import openai
 import pytest
 from callers import post
 from configured import patch
-from gateway import Answer, Gateway, ONE_ATTEMPT, behaving, eventually, serving
+from gateway import ONE_ATTEMPT, Answer, Gateway, behaving, eventually, serving
 
 from dujiang.emulator.server import Emulator
 from dujiang.identity.keys import create_key
