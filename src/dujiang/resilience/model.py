@@ -178,7 +178,7 @@ class Model:
     def _time_left_s(self, later: Later, call: Call) -> float:
         now = monotonic()
         left_s = max(later.recovers_at - now, POLL_S)
-        if left_s <= self.settings.concurrency.max_wait_s and now + left_s < call.deadline:
+        if call.waited_s + left_s <= self.settings.concurrency.max_wait_s and now + left_s < call.deadline:
             return left_s
         again_s = max(later.asked_at - now, 1.0)
         when = "an operator must restore one" if again_s == inf else f"try again in {again_s:.0f} s"

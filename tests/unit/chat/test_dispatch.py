@@ -27,6 +27,7 @@ from dujiang.core.errors import (
 )
 from dujiang.core.names import compile_names
 from dujiang.core.reply import WholeReply
+from dujiang.core.settings import Limits
 from dujiang.resilience.settings import (
     BreakerSettings,
     ConcurrencySettings,
@@ -34,6 +35,8 @@ from dujiang.resilience.settings import (
     RetrySettings,
     TimeoutSettings,
 )
+from dujiang.resilience.target import Upstream
+from dujiang.resilience.vendor_limits import VendorLimits
 
 QUICK = RetrySettings(max_attempts=3, base_delay_s=0, max_delay_s=0)
 ANSWER = Chunk("ok", "stop", Usage(input_uncached=1, output_visible=1), "served")
@@ -292,6 +295,28 @@ def test_a_call_does_not_wait_for_a_cool_down_that_ends_too_late(max_wait_s, dea
     assert isinstance(found, Unavailable)
     assert found.retry_after_s == pytest.approx(2.0, abs=0.2)
     assert call.waited_s == 0.0
+
+
+def test_a_vendors_rate_is_kept_before_the_vendor_refuses():
+    vendor = Vendor()
+    house = House(resilience(), m=[vendor])
+    house.targets["m"][0].limits = VendorLimits(Limits(rpm=3), 1, monotonic)
+    assert [house.ask()[0] for _ in range(3)] == ["ok"] * 3
+    found, call = house.ask()
+    assert isinstance(found, Unavailable)
+    assert 55 < found.retry_after_s <= 61
+    assert (vendor.asked, call.attempts) == (3, [])
+
+
+def test_all_waits_of_a_call_together_are_bounded():
+    """A target that is busy elsewhere is looked at again and again, but not for ever."""
+    house = House(crowded(max_wait_s=0.1), m=[Vendor()])
+    upstream = Upstream(places=1)
+    upstream.in_flight = 1
+    house.targets["m"][0].upstream = upstream
+    found, call = house.ask()
+    assert isinstance(found, Unavailable)
+    assert 0.05 < call.waited_s <= 0.1
 
 
 def test_what_an_operator_drained_is_not_asked():
