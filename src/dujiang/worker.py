@@ -20,6 +20,7 @@ import msgspec
 import uvloop
 
 from dujiang.app import Application
+from dujiang.chat.troubles import follow_troubles
 from dujiang.config.environment import expand_here
 from dujiang.config.follow import follow_config
 from dujiang.config.opening import compile_nothing, open_configuration
@@ -169,8 +170,10 @@ def _follow(runtime: Runtime, database: Database) -> tuple[asyncio.Task[None], .
     runtime.store.subscribe(KEYS, of_keys.tell)
     runtime.store.subscribe(CONFIG, of_config.tell)
     keys = follow_keys(database, lambda: runtime.keys, runtime.users, runtime.replace_keys, of_keys)
+    troubles = follow_troubles(lambda: runtime.snapshot.models, runtime.siblings.tell_troubles)
     return (
         asyncio.create_task(keys, name="follow keys"),
+        asyncio.create_task(troubles, name="tell what is wrong with targets"),
         asyncio.create_task(follow_config(runtime.follow_config, of_config), name="follow the configuration"),
         asyncio.create_task(follow_corrections(runtime.ledger, runtime.store), name="follow corrections of budgets"),
         asyncio.create_task(turn_over(runtime.journal), name="turn the journal over"),
