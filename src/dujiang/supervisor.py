@@ -45,6 +45,7 @@ from dujiang.storage.secret_key import make_key_file, open_keychain
 from dujiang.storage.secrets import SecretStore
 from dujiang.telemetry.alerts import Alerts, Receiver
 from dujiang.telemetry.logging import LogFormat
+from dujiang.telemetry.troubles import Troubles
 from dujiang.workers import working
 
 _FORGET_S = 3600.0
@@ -148,7 +149,8 @@ async def _serve(
         forgetting = asyncio.create_task(_forget(store, ledger, settings, document.records), name="forget old records")
         stack.callback(forgetting.cancel)
         embedded, missing = await _start_embedded(document, stack)
-        async with working(_orders(settings, embedded), settings.environ, address) as keepers:
+        orders, troubles = _orders(settings, embedded), Troubles(alerts.send)
+        async with working(orders, settings.environ, address, troubles) as keepers:
             on_started(Started(address.url, admin_key, missing, not_in_effect(document)))
             stopped = asyncio.create_task(stopping.wait(), name="wait for a signal")
             await asyncio.wait((stopped, *keepers), return_when=asyncio.FIRST_COMPLETED)

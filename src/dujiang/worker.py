@@ -21,6 +21,7 @@ import msgspec
 import uvloop
 
 from dujiang.app import Application
+from dujiang.chat.troubles import follow_troubles
 from dujiang.config.environment import expand_here
 from dujiang.config.follow import follow_config
 from dujiang.config.opening import compile_nothing, open_configuration
@@ -181,8 +182,10 @@ def _follow(runtime: Runtime, database: Database) -> tuple[asyncio.Task[None], .
     runtime.store.subscribe(EVENTS, runtime.heard_of_event)
     holds = follow_holds(database, lambda: runtime.holds, runtime.follow_holds, of_targets)
     keys = follow_keys(database, lambda: runtime.keys, runtime.users, runtime.replace_keys, of_keys)
+    troubles = follow_troubles(lambda: runtime.snapshot.models, runtime.siblings.tell_troubles)
     return (
         asyncio.create_task(keys, name="follow keys"),
+        asyncio.create_task(troubles, name="tell what is wrong with targets"),
         asyncio.create_task(follow_config(runtime.follow_config, of_config), name="follow the configuration"),
         asyncio.create_task(follow_corrections(runtime.ledger, runtime.store), name="follow corrections of budgets"),
         asyncio.create_task(probe_targets(runtime), name="probe ill targets"),

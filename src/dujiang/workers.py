@@ -15,8 +15,9 @@ from msgspec import structs
 from dujiang.core.errors import Misconfigured
 from dujiang.orders import Orders
 from dujiang.server.address import Address
-from dujiang.siblings.line import Answer, Ask, Line, Ready, ToParent
+from dujiang.siblings.line import Answer, Ask, Line, Ready, Seen, ToParent
 from dujiang.siblings.switchboard import Switchboard
+from dujiang.telemetry.troubles import Troubles
 
 _RESTART_MIN_S, _RESTART_MAX_S = 0.2, 10.0
 _START_S = 60.0
@@ -27,16 +28,18 @@ _log = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def working(
-    orders: Orders, environ: Mapping[str, str], address: Address
+    orders: Orders, environ: Mapping[str, str], address: Address, troubles: Troubles
 ) -> AsyncGenerator[Sequence[asyncio.Task[None]]]:
     """Let `orders.workers` processes serve, whatever happens to them; at the end let them drain, all at once.
+    `troubles` hears what they see.
 
     Begins once all accept calls, and gives the tasks that see to it: one that ends is a reason to end. Raises
     `Misconfigured` when a worker dies before it accepts calls.
     """
     switchboard = Switchboard(orders.workers)
     workers = [
-        Worker(structs.replace(orders, worker=n + 1), environ, address, switchboard) for n in range(orders.workers)
+        Worker(structs.replace(orders, worker=n + 1), environ, address, switchboard, troubles)
+        for n in range(orders.workers)
     ]
     keepers: list[asyncio.Task[None]] = []
     try:
@@ -65,12 +68,20 @@ async def _start_all(workers: Sequence["Worker"]) -> None:
 class Worker:
     """One worker process after another, under the same number."""
 
-    def __init__(self, orders: Orders, environ: Mapping[str, str], address: Address, switchboard: Switchboard) -> None:
+    def __init__(
+        self,
+        orders: Orders,
+        environ: Mapping[str, str],
+        address: Address,
+        switchboard: Switchboard,
+        troubles: Troubles,
+    ) -> None:
         self.number = orders.worker
         self._orders = orders
         self._environ = environ
         self._address = address
         self._switchboard = switchboard
+        self._troubles = troubles
         self._process: Process | None = None
 
     async def start(self) -> None:
@@ -156,6 +167,8 @@ class Worker:
                 self._switchboard.ask(self.number, message)
             case Answer():
                 self._switchboard.hear(self.number, message)
+            case Seen():
+                self._troubles.hear(self.number, message.troubles)
 
     def _lose(self, line: Line, ready: asyncio.Future[bool]) -> None:
         self._switchboard.disconnect(self.number, line)

@@ -3,6 +3,7 @@
 from fastapi import APIRouter, Request, Response
 
 from dujiang.api.deps import Serving, holding_on_platform
+from dujiang.chat.model_counts import count_models
 from dujiang.runtime import Runtime
 from dujiang.siblings.kept_counts import METRICS
 from dujiang.telemetry.counts import Sample
@@ -27,7 +28,10 @@ async def metrics(request: Request, runtime: Serving) -> Response:
 
 def answer_siblings(runtime: Runtime) -> None:
     """Tell other workers what this one counted."""
-    runtime.siblings.answer(
-        METRICS,
-        lambda: runtime.metrics.sample(runtime.siblings.number, runtime.journal_counts(), runtime.config_counts()),
-    )
+    runtime.siblings.answer(METRICS, lambda: _sample(runtime))
+
+
+def _sample(runtime: Runtime) -> Sample:
+    models = count_models(runtime.snapshot.models)
+    number = runtime.siblings.number
+    return runtime.metrics.sample(number, runtime.journal_counts(), runtime.config_counts(), models)

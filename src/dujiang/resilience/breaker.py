@@ -79,6 +79,7 @@ class Breaker:
         "_passing",
         "_settings",
         "last_resort_at",
+        "opened",
         "reason",
         "retry_at",
         "since",
@@ -96,6 +97,8 @@ class Breaker:
     when only an operator can tell."""
     last_resort_at: float
     """The same for `enter(is_last_resort=True)`."""
+    opened: int
+    """How often it opened by what this process saw."""
 
     def __init__(
         self,
@@ -111,6 +114,7 @@ class Breaker:
         self._outcomes = Outcomes(settings.window, MAX_AGE_S)
         self._passing = Ticket()
         self._inside: set[Ticket] = set()
+        self.opened = 0
         self._leased_until = 0.0
         self._next_open_s = float(settings.open_s)
         self.state = "closed"
@@ -249,6 +253,7 @@ class Breaker:
 
     def _open(self, now: float, reason: str) -> None:
         max_open_s = self._settings.max_open_s
+        self.opened += 1
         self._leave_calls_behind()
         self.retry_at = now + jittered_s(self._next_open_s, max_open_s, self._draw)
         self.last_resort_at = now + LAST_RESORT_PAUSE_S

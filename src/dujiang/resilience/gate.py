@@ -44,7 +44,7 @@ class Waiting(Entry):
 class Gate:
     """Lets in as many as `places()` says, and lets the others wait in `queue`. For one event loop."""
 
-    __slots__ = ("_clock", "_places", "_queue", "_timer", "_timer_s", "inside")
+    __slots__ = ("_clock", "_places", "_queue", "_timer", "_timer_s", "inside", "refused")
 
     def __init__(
         self, queue: FairQueue[Waiting], places: Callable[[], int], clock: Callable[[], float] = monotonic
@@ -55,6 +55,8 @@ class Gate:
         self._timer: TimerHandle | None = None
         self._timer_s = 0.0
         self.inside = 0
+        self.refused: dict[Reason, int] = {}
+        """How many were refused, by why."""
 
     def apply(self, places: Callable[[], int], capacity: int, max_wait_s: float) -> None:
         """Go on by other settings, as after a reload. Who waits already waits on, for as long as was promised."""
@@ -87,8 +89,8 @@ class Gate:
         refused = self._queue.offer(entry, self._clock())
         if refused is not None:
             if refused.entry is entry:
-                raise _error(refused)
-            _refuse(refused)
+                raise self._error(refused)
+            self._refuse(refused)
         self.admit()
         self._set_timer()
         try:
@@ -134,15 +136,15 @@ class Gate:
     def _expire(self) -> None:
         self._timer = None
         for refused in self._queue.expire(self._clock()):
-            _refuse(refused)
+            self._refuse(refused)
         self._set_timer()
 
+    def _refuse(self, refused: Refused[Waiting]) -> None:
+        told = refused.entry.told
+        if not told.done():
+            told.set_exception(self._error(refused))
 
-def _refuse(refused: Refused[Waiting]) -> None:
-    told = refused.entry.told
-    if not told.done():
-        told.set_exception(_error(refused))
-
-
-def _error(refused: Refused[Waiting]) -> Saturated:
-    return Saturated(_MESSAGES[refused.reason], reason="queue", retry_after_s=refused.expected_wait_s)
+    def _error(self, refused: Refused[Waiting]) -> Saturated:
+        reason = refused.reason
+        self.refused[reason] = self.refused.get(reason, 0) + 1
+        return Saturated(_MESSAGES[reason], reason="queue", retry_after_s=refused.expected_wait_s)

@@ -6,6 +6,8 @@ from typing import Any, cast
 
 from msgspec import Raw, Struct, msgpack
 
+from dujiang.telemetry.troubles import Trouble
+
 MESSAGE_LIMIT_BYTES = 64 * 1024 * 1024
 """Longer ones end the line: whoever sends that has lost its mind."""
 
@@ -48,7 +50,13 @@ class Answers(Struct, frozen=True, tag="answers"):
     silent: int
 
 
-ToParent = Ready | Ask | Answer
+class Seen(Struct, frozen=True, tag="seen"):
+    """All that is wrong at vendors, as a worker sees it now."""
+
+    troubles: frozenset[Trouble]
+
+
+ToParent = Ready | Ask | Answer | Seen
 ToWorker = Asked | Answers
 
 

@@ -7,7 +7,8 @@ from typing import Any, Generic, TypeVar
 
 from msgspec import Raw, Struct, msgpack
 
-from dujiang.siblings.line import Answer, Answers, Ask, Asked, Line, Ready, ToWorker
+from dujiang.siblings.line import Answer, Answers, Ask, Asked, Line, Ready, Seen, ToWorker
+from dujiang.telemetry.troubles import Trouble
 
 PATIENCE_S = 2.0
 """How long to wait for the parent, which itself waits for half of it."""
@@ -65,6 +66,11 @@ class Siblings:
         """Tell the parent that this worker accepts calls."""
         if self._line is not None:
             self._line.send(Ready())
+
+    def tell_troubles(self, troubles: frozenset[Trouble]) -> None:
+        """Tell the parent all that is wrong now."""
+        if self._line is not None:
+            self._line.send(Seen(troubles))
 
     def received(self, message: ToWorker) -> None:
         """Take a message of the parent."""

@@ -7,6 +7,9 @@ from msgspec import Struct, field
 
 K = TypeVar("K")
 
+TargetKey = tuple[str, str, str]
+"""The labels of a target: model, target, credential."""
+
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 OVERHEAD_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5)
 
@@ -34,15 +37,20 @@ class Histogram(Struct):
 
 class Counts(Struct):
     """What only grows. Keys are label values: of `calls` endpoint, model, provider and outcome; of `attempts` target
-    and error; of `tokens` model and kind. `reloads` are the same events in every process.
+    and error; of `retries` target and why; of `tokens` model and kind; of `refused` model and why; of `opened` a
+    target's. `reloads` are the same events in every process.
     """
 
     calls: dict[tuple[str, str, str, str], int] = {}
     attempts: dict[tuple[str, str], int] = {}
+    retries: dict[tuple[str, str], int] = {}
     tokens: dict[tuple[str, str], int] = {}
     duration: Histogram = field(default_factory=lambda: Histogram.of(SECONDS))
     overhead: Histogram = field(default_factory=lambda: Histogram.of(OVERHEAD_SECONDS))
     first_token: Histogram = field(default_factory=lambda: Histogram.of(SECONDS))
+    waits: Histogram = field(default_factory=lambda: Histogram.of(SECONDS))
+    refused: dict[tuple[str, str], int] = {}
+    opened: dict[TargetKey, int] = {}
     unauthenticated: int = 0
     appended: int = 0
     dropped: int = 0
@@ -52,18 +60,32 @@ class Counts(Struct):
         """Count what another process counted, too."""
         _add(self.calls, other.calls)
         _add(self.attempts, other.attempts)
+        _add(self.retries, other.retries)
         _add(self.tokens, other.tokens)
         self.duration.add(other.duration)
         self.overhead.add(other.overhead)
         self.first_token.add(other.first_token)
+        self.waits.add(other.waits)
+        _add(self.refused, other.refused)
+        _add(self.opened, other.opened)
         self.unauthenticated += other.unauthenticated
         self.appended += other.appended
         self.dropped += other.dropped
         self.reloads = max(self.reloads, other.reloads)
 
 
+class TargetLevels(Struct, frozen=True):
+    """How a target stands in one process: its state, the calls that it has and those that it may have."""
+
+    state: str
+    in_flight: int
+    limit: int
+
+
 class Levels(Struct):
-    """What goes up and down. `resident_bytes` and `descriptors` are None where the system does not tell."""
+    """What goes up and down. `resident_bytes` and `descriptors` are None where the system does not tell. `waiting` are
+    the calls that wait for a place, by model.
+    """
 
     in_flight: int
     waiting_bytes: int
@@ -73,6 +95,8 @@ class Levels(Struct):
     tasks: int
     resident_bytes: int | None
     descriptors: int | None
+    targets: dict[TargetKey, TargetLevels] = {}
+    waiting: dict[str, int] = {}
 
 
 class Sample(Struct):

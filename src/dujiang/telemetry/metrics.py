@@ -3,6 +3,7 @@
 import asyncio
 import os
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from msgspec import Struct, structs
 
 from dujiang.core.call import Call
 from dujiang.core.chat import Usage
-from dujiang.telemetry.counts import Counts, Histogram, Levels, Sample
+from dujiang.telemetry.counts import Counts, Histogram, Levels, Sample, TargetKey, TargetLevels
 
 _HELP = {
     "dujiang_calls_total": "Calls that ended, by endpoint, model, provider and outcome.",
@@ -19,6 +20,14 @@ _HELP = {
     "dujiang_first_token_seconds": "Seconds until a streamed call's first token.",
     "dujiang_tokens_total": "Tokens by model and kind.",
     "dujiang_attempts_total": "Attempts at a target, by the error that ended them.",
+    "dujiang_retries_total": "Attempts after a call's first, by why they were made.",
+    "dujiang_queue_seconds": "Seconds that calls waited for a place, a target or a retry, of those that waited.",
+    "dujiang_queue_waiting": "Calls that wait for a place at a model.",
+    "dujiang_queue_refused_total": "Calls that were refused a place at a model, by why.",
+    "dujiang_breaker_opened_total": "Times that the breaker of a target opened.",
+    "dujiang_target_workers": "Workers that see a target in a state.",
+    "dujiang_target_in_flight": "Calls that a target is answering.",
+    "dujiang_target_limit": "Calls that a target gets at once, as declared or learnt.",
     "dujiang_records_appended_total": "Records that the journal took.",
     "dujiang_records_dropped_total": "Records that the journal could not take.",
     "dujiang_records_waiting_bytes": "Bytes of the journal that are not in the database yet.",
@@ -36,6 +45,7 @@ _HELP = {
 }
 
 _PROC = Path("/proc/self")
+_TARGET = ("model", "target", "credential")
 
 METRICS = tuple(_HELP)
 """Every metric's name; the documentation lists them all."""
@@ -55,6 +65,15 @@ class ConfigCounts(Struct, frozen=True):
     revision: int
     is_stale: bool
     reloads: int
+
+
+class ModelCounts(Struct, frozen=True):
+    """What the models tell: how often breakers opened, whom queues refused, how targets stand, who waits."""
+
+    opened: dict[TargetKey, int]
+    refused: dict[tuple[str, str], int]
+    targets: dict[TargetKey, TargetLevels]
+    waiting: dict[str, int]
 
 
 class Metrics:
@@ -85,15 +104,22 @@ class Metrics:
         for attempt in call.attempts:
             met = (attempt.target, attempt.error or "none")
             counts.attempts[met] = counts.attempts.get(met, 0) + 1
+            if attempt.why != "first":
+                again = (attempt.target, attempt.why)
+                counts.retries[again] = counts.retries.get(again, 0) + 1
+        if call.waited_s:
+            counts.waits.observe(call.waited_s)
         if usage is not None:
             prompt, completion = (call.model, "prompt"), (call.model, "completion")
             counts.tokens[prompt] = counts.tokens.get(prompt, 0) + usage.prompt_tokens
             counts.tokens[completion] = counts.tokens.get(completion, 0) + usage.completion_tokens
 
-    def sample(self, worker: int, journal: JournalCounts, config: ConfigCounts) -> Sample:
+    def sample(self, worker: int, journal: JournalCounts, config: ConfigCounts, models: ModelCounts) -> Sample:
         """Everything that this process, the worker of that number, tells."""
         counts = structs.replace(
             self._counts,
+            opened=models.opened,
+            refused=models.refused,
             unauthenticated=self.unauthenticated,
             appended=journal.appended,
             dropped=journal.dropped,
@@ -108,6 +134,8 @@ class Metrics:
             len(asyncio.all_tasks()),
             _resident_bytes(),
             _open_descriptors(),
+            models.targets,
+            models.waiting,
         )
         return Sample(worker, counts, levels)
 
@@ -121,6 +149,7 @@ def render(samples: Sequence[Sample], workers: int, silent: int) -> str:
         "dujiang_call_duration_seconds": counts.duration,
         "dujiang_call_overhead_seconds": counts.overhead,
         "dujiang_first_token_seconds": counts.first_token,
+        "dujiang_queue_seconds": counts.waits,
     }
     values = {**_counted(counts), **_standing(samples)}
     values |= {"dujiang_workers": [f" {workers}"], "dujiang_workers_silent": [f" {silent}"]}
@@ -137,6 +166,9 @@ def _counted(counts: Counts) -> dict[str, list[str]]:
         "dujiang_calls_total": _labelled(counts.calls, ("endpoint", "model", "provider", "outcome")),
         "dujiang_tokens_total": _labelled(counts.tokens, ("model", "kind")),
         "dujiang_attempts_total": _labelled(counts.attempts, ("target", "error")),
+        "dujiang_retries_total": _labelled(counts.retries, ("target", "why")),
+        "dujiang_queue_refused_total": _labelled(counts.refused, ("model", "reason")),
+        "dujiang_breaker_opened_total": _labelled(counts.opened, _TARGET),
         "dujiang_records_appended_total": [f" {counts.appended}"],
         "dujiang_records_dropped_total": [f" {counts.dropped}"],
         "dujiang_config_reloads_total": [f" {counts.reloads}"],
@@ -149,6 +181,7 @@ def _standing(samples: Iterable[Sample]) -> dict[str, list[str]]:
     levels = {sample.worker: sample.levels for sample in samples if sample.levels is not None}
     every = list(levels.values())
     return {
+        **_standing_of_models(every),
         "dujiang_records_waiting_bytes": [f" {max(each.waiting_bytes for each in every)}"],
         "dujiang_config_revision": [f" {min(each.revision for each in every)}"],
         "dujiang_config_stale": [f" {int(any(each.is_stale for each in every))}"],
@@ -157,6 +190,27 @@ def _standing(samples: Iterable[Sample]) -> dict[str, list[str]]:
         "dujiang_process_resident_bytes": _by_worker({n: each.resident_bytes for n, each in levels.items()}),
         "dujiang_process_open_descriptors": _by_worker({n: each.descriptors for n, each in levels.items()}),
         "dujiang_event_loop_tasks": _by_worker({n: each.tasks for n, each in levels.items()}),
+    }
+
+
+def _standing_of_models(every: Iterable[Levels]) -> dict[str, list[str]]:
+    """Each worker has its own view of a target, and its own share of the limit."""
+    waiting: Counter[tuple[str, ...]] = Counter()
+    workers: Counter[tuple[str, ...]] = Counter()
+    in_flight: Counter[tuple[str, ...]] = Counter()
+    limit: Counter[tuple[str, ...]] = Counter()
+    for levels in every:
+        for model, count in levels.waiting.items():
+            waiting[model,] += count
+        for key, target in levels.targets.items():
+            workers[*key, target.state] += 1
+            in_flight[key] += target.in_flight
+            limit[key] += target.limit
+    return {
+        "dujiang_queue_waiting": _labelled(waiting, ("model",)),
+        "dujiang_target_workers": _labelled(workers, (*_TARGET, "state")),
+        "dujiang_target_in_flight": _labelled(in_flight, _TARGET),
+        "dujiang_target_limit": _labelled(limit, _TARGET),
     }
 
 

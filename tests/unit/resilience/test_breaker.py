@@ -265,6 +265,19 @@ def test_what_another_process_found_does_not_put_off_a_last_resort_that_is_open_
     assert breaker.enter(is_last_resort=True) is not None
 
 
+def test_openings_are_counted_by_who_saw_them(breaker, clock):
+    breaker.adopt("open", clock.now + 5, "upstream_timeout")
+    assert breaker.opened == 0
+    breaker.fail(probe(breaker, clock), "upstream_error")
+    assert breaker.opened == 1
+    clock.now += LAST_RESORT_PAUSE_S
+    breaker.fail(breaker.enter(is_last_resort=True), "upstream_error")
+    assert breaker.opened == 1
+    breaker.restore()
+    fail(breaker, 5)
+    assert breaker.opened == 2
+
+
 def test_what_another_process_found_in_the_past_is_ignored(breaker, clock):
     breaker.adopt("open", clock.now, "upstream_error")
     assert breaker.state == "closed"

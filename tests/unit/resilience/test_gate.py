@@ -111,6 +111,7 @@ def test_more_than_may_wait_are_refused_at_once_with_what_they_would_wait() -> N
         with pytest.raises(LimitExceeded) as refused:
             await gate.wait("app", 100)
         assert refused.value.retry_after_s == pytest.approx(3)
+        assert gate.refused == {"full": 1}
         assert now_s() == pytest.approx(1)
         for _ in range(3):
             gate.leave()
@@ -131,6 +132,7 @@ def test_a_call_that_makes_room_for_another_app_is_told() -> None:
         await asyncio.sleep(0)
         assert [task.done() for task in heavy] == [False, False, False, True]
         assert isinstance(heavy[3].exception(), LimitExceeded)
+        assert gate.refused == {"evicted": 1}
         for _ in range(2):
             gate.leave()
             await asyncio.sleep(0)

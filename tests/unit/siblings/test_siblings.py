@@ -9,10 +9,11 @@ from contextlib import asynccontextmanager
 import pytest
 
 from dujiang.siblings.kept_counts import METRICS
-from dujiang.siblings.line import MESSAGE_LIMIT_BYTES, Answer, Ask, Line, Ready, ToParent, ToWorker
+from dujiang.siblings.line import MESSAGE_LIMIT_BYTES, Answer, Ask, Line, Ready, Seen, ToParent, ToWorker
 from dujiang.siblings.siblings import Siblings, Told
 from dujiang.siblings.switchboard import Switchboard
 from dujiang.telemetry.counts import Counts, Levels, Sample
+from dujiang.telemetry.troubles import Trouble
 
 LEVELS = Levels(1, 0, 1, False, 1.0, 1, None, None)
 
@@ -26,6 +27,7 @@ class House:
         self.ends: list[Line] = []
         self.lines: list[Line] = []
         self.lost = asyncio.Event()
+        self.seen: dict[int, frozenset[Trouble]] = {}
 
     async def connect(self, siblings: Siblings) -> None:
         loop = asyncio.get_running_loop()
@@ -41,6 +43,8 @@ class House:
                     self.switchboard.ask(siblings.number, message)
                 case Answer():
                     self.switchboard.hear(siblings.number, message)
+                case Seen():
+                    self.seen[siblings.number] = message.troubles
 
         def lose() -> None:
             self.switchboard.disconnect(siblings.number, line)
@@ -182,6 +186,16 @@ def test_an_answer_that_fails_ends_no_line(caplog: pytest.LogCaptureFixture) -> 
     with caplog.at_level(logging.ERROR):
         of_a_house(2, test)
     assert "cannot be answered" in caplog.text
+
+
+def test_the_parent_hears_what_a_worker_sees() -> None:
+    async def test(house: House) -> None:
+        seen = frozenset({Trouble("quota.spent", "p", "main", "upstream_out_of_quota")})
+        house.workers[1].tell_troubles(seen)
+        assert sorted((await asked(house.workers[1])).answers) == [1, 2]
+        assert house.seen == {2: seen}
+
+    of_a_house(2, test)
 
 
 def test_nonsense_ends_the_line() -> None:

@@ -2,7 +2,7 @@
 
 from msgspec import msgpack
 
-from dujiang.telemetry.counts import Counts, Histogram, Levels, Sample
+from dujiang.telemetry.counts import Counts, Histogram, Levels, Sample, TargetLevels
 from dujiang.telemetry.metrics import METRICS, render
 
 
@@ -51,6 +51,35 @@ def test_what_all_share_is_shown_once() -> None:
     assert not [line for line in lines if line.startswith("dujiang_process_open_descriptors")]
 
 
+def of_models(worker: int, state: str, limit: int, waiting: int) -> Sample:
+    target = ("m", "p/m", "main")
+    found = sample(worker, calls=1)
+    found.counts.opened[target] = worker
+    found.counts.refused["m", "late"] = 2
+    found.counts.retries["p/m", "retry"] = 3
+    found.counts.waits.observe(0.2)
+    assert found.levels is not None
+    found.levels.targets[target] = TargetLevels(state, 1, limit)
+    found.levels.waiting["m"] = waiting
+    return found
+
+
+def test_targets_are_seen_by_each_worker_and_share_their_limits() -> None:
+    lines = rendered(of_models(1, "open", 3, 0), of_models(2, "ok", 4, 5), of_models(3, "open", 4, 2))
+    target = 'model="m",target="p/m",credential="main"'
+    assert {
+        f'dujiang_target_workers{{{target},state="open"}} 2',
+        f'dujiang_target_workers{{{target},state="ok"}} 1',
+        f"dujiang_target_in_flight{{{target}}} 3",
+        f"dujiang_target_limit{{{target}}} 11",
+        f"dujiang_breaker_opened_total{{{target}}} 6",
+        'dujiang_queue_waiting{model="m"} 7',
+        'dujiang_queue_refused_total{model="m",reason="late"} 6',
+        'dujiang_retries_total{target="p/m",why="retry"} 9',
+        "dujiang_queue_seconds_count 3",
+    } <= set(lines)
+
+
 def test_counts_of_the_dead_have_no_levels() -> None:
     gone = sample(0, calls=5)
     gone.levels = None
@@ -65,7 +94,7 @@ def test_every_metric_has_its_type_once() -> None:
 
 
 def test_a_sample_survives_the_way_between_processes() -> None:
-    one = sample(1, calls=3)
+    one = of_models(1, "open", 3, 1)
     assert msgpack.decode(msgpack.encode(one), type=Sample) == one
 
 
