@@ -57,6 +57,19 @@ def _noted(target: Target, why: str, by: str, waited_s: float) -> Attempt:
     return Attempt(target.provider, target.name, target.credential, why, by, waited_s)
 
 
+def _taken_again(call: Call, target: Target) -> tuple[Target, Entry, str] | None:
+    """The target of the last attempt, by what it was chosen then; None where it may not be asked any more.
+
+    An old connection that was closed says nothing of a target. That a new one is closed as well does, so it must be the
+    same target's: else one that resets all connections would never be found out beside one that keeps them warm.
+    """
+    tokens, by = foreseen_tokens(call), call.attempts[-1].chosen_by
+    if target.barred_until > monotonic() or not target.has_room(tokens):
+        return None
+    entry = target.enter(tokens, is_last_resort=by == "last_resort")
+    return None if entry is None else (target, entry, by)
+
+
 class _Asking:
     """The loop over a model's targets. `draw` gives uniform numbers in [0, 1)."""
 
@@ -113,10 +126,12 @@ class _Asking:
         try:
             while True:
                 waited_s = call.waited_s
+                taken = None
                 if verdict(failed).at_once and not is_resent:
                     is_resent = True
                     model.retries.withdraw()
                     why = "stale_connection"
+                    taken = _taken_again(call, target)
                 else:
                     tried.append(target)
                     why = "retry"
@@ -127,7 +142,7 @@ class _Asking:
                         call.waited_s += delay_s
                         await asyncio.sleep(delay_s)
                 try:
-                    target, entry, by = await self._taken(call, model, tried)
+                    target, entry, by = taken or await self._taken(call, model, tried)
                 except UpstreamError:
                     raise failed from None  # that nobody is left says less than why
                 noted = _noted(target, why, by, call.waited_s - waited_s)

@@ -150,6 +150,18 @@ def test_a_stale_connection_is_resent_at_once_beyond_the_attempts():
     assert [why for why, _, _ in trail(call)] == ["first", "stale_connection"]
 
 
+def test_a_stale_connection_is_resent_to_the_same_target():
+    house = House(resilience(), m=[Vendor(StaleConnection("x"), Unavailable("x")), Vendor()])
+    found, call = house.ask()
+    if found == "ok" and len(call.attempts) == 1:
+        found, call = house.ask()  # the other one's turn came first
+    assert [(why, target) for why, target, _ in trail(call)] == [
+        ("first", "p/m0"),
+        ("stale_connection", "p/m0"),
+        ("retry", "p/m1"),
+    ]
+
+
 def test_what_is_thrown_for_us_says_who_chose():
     _, call = House(resilience(), m=[Vendor(), Vendor()]).ask()
     assert [(attempt.why, attempt.chosen_by) for attempt in call.attempts] == [("first", "least_loaded")]
