@@ -118,7 +118,7 @@ _BEFORE = 250
 
 
 def token_expired(data_dir: Path, seconds: float) -> TokenExpired:
-    """A token that has served some calls and is expired when 200 come at once; the next is good for as many as it was."""
+    """A token that has served some calls has expired when 200 come at once. The next serves as many."""
     del seconds
     with (
         running({_PATH: f"token_expired_after={_BEFORE}"}) as emulator,

@@ -130,7 +130,7 @@ def calling(port: int, play: Callable[[Callers], Coroutine[object, object, T]]) 
 
 
 async def watched(work: Awaitable[T], look: Callable[[], int], every_s: float = 0.005) -> tuple[T, list[float]]:
-    """What `work` gives, and the moments at which the number that `look` gives had grown, one for each by which it did."""
+    """What `work` gives, and the moments at which the number that `look` gives was seen to grow, one for each step."""
     moments: list[float] = []
     last = look()
 
