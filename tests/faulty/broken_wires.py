@@ -16,6 +16,8 @@ from faulty.upstreams import Scene, scene
 
 
 class Resets(Struct, frozen=True):
+    control: float
+    """The part of the same calls that was answered well before anything broke."""
     before_headers: float
     """The part of calls that was answered well although one of two targets resets them before its headers …"""
     after_headers: float
@@ -30,24 +32,28 @@ class Resets(Struct, frozen=True):
 
 def resets(data_dir: Path, seconds: float) -> Resets:
     models = {"early": ("a", "ok"), "late": ("b", "ok"), "cut": ("c",)}
-    behaviours = {"a": "reset_before_headers", "b": "reset_after_headers", "c": "chunks=8;cut_after=3", "ok": "ok"}
+    behaviours = {"a": "ok", "b": "ok", "c": "ok", "ok": "ok"}
     patient = {"cut": {"breaker": {"window": 100_000, "min_calls": 100_000}}}
     with scene(data_dir, behaviours, models=models, of_models=patient) as played:
 
         async def load(callers: Callers):
-            early = await callers.at_rate(question("early"), 50, seconds / 3)
-            late = await callers.at_rate(question("late", stream=True), 50, seconds / 3)
-            return early, late, await callers.at_rate(question("cut", stream=True), 50, seconds / 3)
+            early = await callers.at_rate(question("early"), 50, seconds / 6)
+            late = await callers.at_rate(question("late", stream=True), 50, seconds / 6)
+            return early, late, await callers.at_rate(question("cut", stream=True), 50, seconds / 6)
 
+        control = [call for each in calling(played.port, load) for call in each]
+        before, cut_before = played.attempts("a", "b", "ok"), played.attempts("c")
+        played.behave(a="reset_before_headers", b="reset_after_headers", c="chunks=8;cut_after=3")
         early, late, cut = calling(played.port, load)
-        upstream = played.attempts("a", "b", "ok")
+        upstream = played.attempts("a", "b", "ok") - before
         return Resets(
+            share(control),
             share(early),
             share(late),
             upstream / len(early + late),
             sum(call.is_cut for call in cut) / len(cut),
             _ended(played, "cut") / len(cut),
-            played.attempts("c") / len(cut),
+            (played.attempts("c") - cut_before) / len(cut),
         )
 
 
@@ -91,13 +97,14 @@ _SLOW_READERS = 50
 def single_bytes(data_dir: Path, seconds: float) -> SingleBytes:
     del seconds
     models = {"drops": ("a",), "whole": ("b",), "endless": ("c",)}
-    with scene(data_dir, {"a": "drip_1_byte", "b": "ok", "c": "chunks=100000"}, models=models) as played:
+    with scene(data_dir, {"a": "ok", "b": "ok", "c": "chunks=100000"}, models=models) as played:
 
         async def texts(callers: Callers):
-            drops = await callers.at_once(question("drops", stream=True), 50)
-            return drops, await callers.ask(question("whole", stream=True))
+            return await callers.at_once(question("drops", stream=True), 50)
 
-        drops, whole = calling(played.port, texts)
+        whole = calling(played.port, texts)
+        played.behave(a="drip_1_byte")
+        drops = calling(played.port, texts)
         calling(played.port, lambda callers: callers.at_rate(question("whole"), 50, 2))
         peers = [socket.create_connection(("127.0.0.1", played.port)) for _ in range(_SLOW_READERS)]
         before = played.worker.memory_info().rss
@@ -111,9 +118,9 @@ def single_bytes(data_dir: Path, seconds: float) -> SingleBytes:
         finally:
             for peer in peers:
                 peer.close()
-    said = {name: _said(call, name) for call, name in ((whole, "b"),)}["b"]
+    said = {_said(call) for call in whole}
     return SingleBytes(
-        sum(_said(call, "a") == said for call in drops) / len(drops),
+        sum({_said(call)} == said for call in drops) / len(drops),
         grown / _SLOW_READERS / 1024,
         quantile((call.took_ms for call in others), 99),
     )
@@ -211,10 +218,10 @@ def _is_text(body: bytes) -> bool:
         return False
 
 
-def _said(call: Heard, target: str) -> str:
-    """The text of a stream, without the name of its target."""
+def _said(call: Heard) -> str:
+    """The text of a stream."""
     events = [line[6:] for line in call.body.decode().split("\n\n") if line.startswith("data: {")]
-    return "".join(json.loads(event)["data"].get("delta", "") for event in events).replace(target, "")
+    return "".join(json.loads(event)["data"].get("delta", "") for event in events)
 
 
 ROWS = (
