@@ -10,7 +10,7 @@ LOCKS := requirements
 DATA := data
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev serve test check bench bench-gateway bench-admission bench-balancing bench-queueing bench-records bench-resilience bench-scenes bench-config campaign-records campaign-reload docs lock format clean
+.PHONY: help setup dev serve test check bench bench-gateway bench-admission bench-balancing bench-queueing bench-records bench-resilience bench-scenes bench-config campaign-faults campaign-records campaign-reload docs lock format clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -64,6 +64,9 @@ bench-scenes: $(STAMPS)/dev ## what rendering a scene costs a call
 
 bench-config: $(STAMPS)/dev ## whole documents, small changes of large ones, long histories
 	@$(BIN)/python -m benchmarks.config $(ARGS)
+
+campaign-faults: $(STAMPS)/dev ## what happens while vendors fail: every row of the fault matrix, five times (45 min)
+	@PYTHONPATH=. $(BIN)/python tests/campaign_faults.py --json benchmarks/results/campaign-faults.json $(ARGS)
 
 campaign-records: $(STAMPS)/dev ## kill -9 under load, 50 rounds on each database; PostgreSQL stopped and frozen for 60 s
 	@PYTHONPATH=. $(BIN)/python tests/campaign_records.py --rounds 50 --json benchmarks/results/campaign-records.json $(ARGS)

@@ -181,7 +181,7 @@ ROWS = (
         "三个目标之一对每个调用都返回 500",
         one_of_three,
         (at_least("success", 0.999), at_most("amplification", 1.2)),
-        15,
+        8,
     ),
     Row(
         "F7",
@@ -198,7 +198,7 @@ ROWS = (
         "两个目标之一每两次调用失败一次",
         flapping,
         (at_most("opened_per_min", 60 / (0.9 * _OPEN_S)), at_least("shortest_open_s", 0.9 * _OPEN_S)),
-        60,
+        30,
         _FLAPPING,
     ),
     Row(

@@ -157,7 +157,7 @@ ROWS = (
         f"唯一的目标在每秒 {_ALLOWED_PER_S} 次以上返回不带说明的 429；到达的调用是其三倍",
         not_told,
         (at_least("throughput_of_allowed", 0.8), at_most("throughput_of_allowed", 1.2)),
-        20,
+        15,
     ),
     Row(
         "F4",
