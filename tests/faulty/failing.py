@@ -60,6 +60,7 @@ class AllDown(Struct, frozen=True):
     """… and until the last refusal."""
 
 
+_AFTER_S = 6.0
 _ALL_DOWN = {"concurrency": {"max_wait_s": 0}}
 
 
@@ -79,7 +80,7 @@ def all_down(data_dir: Path, seconds: float) -> AllDown:
         refused = [call for call in down if b"no_target" in call.body or b"can be asked now" in call.body]
         back_s = time.monotonic()
         played.behave(a="ok", b="ok")
-        after = calling(played.port, lambda callers: load(callers, 6))
+        after = calling(played.port, lambda callers: load(callers, min(_AFTER_S, seconds + 1)))
     good = [call.ended_s for call in after if call.is_good]
     bad = [call.ended_s for call in after if not call.is_good]
     return AllDown(

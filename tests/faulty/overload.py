@@ -68,7 +68,7 @@ def _overload(data_dir: Path, seconds: float, concurrency: dict[str, object]) ->
                 over = await callers.at_rate(request, _TIMES * _CAPACITY_PER_S, seconds)
             finally:
                 looking.cancel()
-            return peak, over, await callers.at_rate(request, _CAPACITY_PER_S / 2, _AFTER_S)
+            return peak, over, await callers.at_rate(request, _CAPACITY_PER_S / 2, min(_AFTER_S, seconds))
 
         peak, over, after = calling(played.port, load)
     refused = [call for call in over if call.status != 200]
@@ -160,7 +160,7 @@ async def _sharing(callers: Callers, first: bytes, second: bytes, seconds: float
     began_s = time.monotonic()
     heard = await asyncio.gather(callers.in_turn(first, 60, seconds), callers.in_turn(second, 400, seconds))
     until_s = began_s + seconds  # who waits then is served later, but no longer beside the other
-    good = [sum(call.is_good and began_s + 1 < call.ended_s < until_s for call in calls) for calls in heard]
+    good = [sum(call.is_good and began_s + seconds / 4 < call.ended_s < until_s for call in calls) for calls in heard]
     return float(good[0]), float(good[1])
 
 
