@@ -94,7 +94,7 @@ def test_apps_that_want_too_much_get_their_shares(tmp_path):
     assert seen.jain_index_weighted > 0.8
 
 
-@pytest.mark.parametrize("old", ["", "old\n<!-- campaign:faults: end -->\n"])
+@pytest.mark.parametrize("old", ["", "old\n"])
 def test_the_table_takes_the_place_of_the_one_before(old):
     row = {
         "row": "F0",
@@ -105,9 +105,10 @@ def test_the_table_takes_the_place_of_the_one_before(old):
         "figures": {"success": {"median": 1.0}},
         "bounds": [{"figure": "success", "relation": "≥", "value": 1, "holds": True}],
     }
-    page = with_table(f"text\n<!-- campaign:faults -->\n{old}more\n", [row], is_chinese=False)
-    assert page.startswith("text\n<!-- campaign:faults -->\n")
-    assert page.endswith("<!-- campaign:faults: end -->\nmore\n")
+    begin, end = "<!-- campaign-faults: begin -->\n", "<!-- campaign-faults: end -->\n"
+    page = with_table(f"text\n{begin}{old}{end}more\n", [row], is_chinese=False)
+    assert page.startswith(f"text\n{begin}")
+    assert page.endswith(f"{end}more\n")
     assert "| F0 | none | – | success 1 | success ≥ 1 | 5 |" in page
     assert "old" not in page
     assert with_table(page, [row], is_chinese=False) == page

@@ -9,7 +9,7 @@ from typing import Any
 _ROOT = Path(__file__).parents[2]
 PAGES = (_ROOT / "docs" / "reliability.md", _ROOT / "docs" / "reliability.zh.md")
 
-_MARKS = re.compile(r"<!-- campaign:faults -->\n(?:.*<!-- campaign:faults: end -->\n)?", re.DOTALL)
+_MARKS = re.compile(r"(<!-- campaign-faults: begin -->\n).*(<!-- campaign-faults: end -->\n)", re.DOTALL)
 _HEADS = {
     False: ("row", "fault", "settings", "measured", "must", "runs"),
     True: ("行", "故障", "设置", "实测", "要求", "次数"),
@@ -17,11 +17,11 @@ _HEADS = {
 
 
 def with_table(page: str, rows: Sequence[Mapping[str, Any]], *, is_chinese: bool) -> str:
-    """The page with its table replaced, or put where its mark is."""
+    """The page with what stands between the marks of the campaign replaced."""
     head = _HEADS[is_chinese]
     lines = [head, tuple("---" for _ in head), *(_cells(row, row["zh" if is_chinese else "fault"]) for row in rows)]
     table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
-    return _MARKS.sub(lambda _: f"<!-- campaign:faults -->\n\n{table}\n<!-- campaign:faults: end -->\n", page)
+    return _MARKS.sub(lambda marks: f"{marks[1]}\n{table}\n{marks[2]}", page)
 
 
 def _cells(row: Mapping[str, Any], fault: str) -> tuple[str, ...]:
