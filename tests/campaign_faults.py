@@ -1,93 +1,110 @@
-"""The fault matrix at length: `python tests/campaign_faults.py --rounds 5 --json FILE --pages docs/reliability.md`."""
+"""The fault matrix in full: every row several times, the median of each figure, and whether what must hold did.
+
+`python tests/campaign_faults.py --json FILE`; `--rows F1,F7` measures some rows and keeps what the file says of the
+others; `--runs 0` measures nothing, and writes the pages from the file.
+"""
 
 import argparse
 import json
 import platform
-import subprocess
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-from fault_rows import ROWS, WANTED
+from faulty.matrix import ROWS
+from faulty.page import PAGES, with_table
+from faulty.row import Row, figures
 from rich.console import Console
 from rich.progress import Progress
 
-BEGIN, END = "<!-- campaign-faults: begin -->", "<!-- campaign-faults: end -->"
-
 
 def main() -> int:
-    """Exit 1 when a figure is outside of its bounds."""
+    """Exit 1 when a bound did not hold."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--scale", type=float, default=1.0, help="how long each row takes; 15 is a minute of overload")
-    parser.add_argument("--only", nargs="*", default=[], help="rows by the beginnings of their names")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="where the figures go")
-    parser.add_argument("--pages", type=Path, nargs="*", default=[], metavar="FILE", help="pages that show the table")
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--rows", default="", help="their numbers, divided by commas; all where there is none")
+    parser.add_argument("--json", type=Path, required=True, metavar="FILE", help="where the figures go")
     options = parser.parse_args()
-    names = [name for name in ROWS if not options.only or name.startswith(tuple(options.only))]
-    rows = measured(names, options.rounds, options.scale)
-    figures: dict[str, Any] = {
-        "name": "faults",
-        "machine": f"{platform.system()} {platform.release()}, CPython {platform.python_version()}",
-        "commit": _commit(),
-        "rounds": options.rounds,
-        "scale": options.scale,
-        "rows": rows,
-    }
-    if options.json:
-        options.json.write_text(json.dumps(figures, indent=1) + "\n")
-    table = page(figures)
-    for path in options.pages:
-        before, _, rest = path.read_text("utf-8").partition(BEGIN)
-        path.write_text(f"{before}{BEGIN}\n\n{table}\n{END}{rest.partition(END)[2]}", "utf-8")
-    Console(width=160).print(table)
-    return 0 if all(row["is_held"] for row in rows if row["wanted"]) else 1
-
-
-def measured(names: list[str], rounds: int, scale: float) -> list[dict[str, Any]]:
-    """The median of each figure of each row."""
-    found: list[dict[str, Any]] = []
-    with Progress() as progress:
-        task = progress.add_task("faults", total=len(names) * rounds)
-        for name in names:
-            taken = []
-            for _ in range(rounds):
-                progress.update(task, description=name)
-                taken.append(ROWS[name](scale))
+    wanted = options.rows.split(",") if options.rows else [row.number for row in ROWS]
+    measured: dict[str, Any] = {}
+    if options.json.exists():
+        measured = {row["row"]: row for row in json.loads(options.json.read_text("utf-8"))["rows"]}
+    console = Console()
+    chosen = [row for row in ROWS if row.number in wanted] if options.runs else []
+    with Progress(console=console) as progress:
+        task = progress.add_task("", total=len(chosen) * options.runs)
+        for row in chosen:
+            runs: list[Mapping[str, float]] = []
+            for _ in range(options.runs):
+                progress.update(task, description=f"{row.number} {row.fault}")
+                with tempfile.TemporaryDirectory(prefix="dujiang-faults-") as data:
+                    runs.append(figures(row.measure(Path(data), row.seconds)))
                 progress.advance(task)
-            for figure in taken[0]:
-                value = median(each[figure] for each in taken)
-                wanted = WANTED[name].get(figure)
-                is_held = wanted is None or wanted[0] <= value <= wanted[1]
-                found.append({"row": name, "figure": figure, "median": value, "wanted": wanted, "is_held": is_held})
-    return found
+            measured[row.number] = _summary(row, runs)
+            console.print(_line(measured[row.number]), markup=False)
+            _write(options.json, measured)
+    rows = [measured[row.number] for row in ROWS if row.number in measured]
+    for page in PAGES:
+        if page.exists():
+            page.write_text(with_table(page.read_text("utf-8"), rows, is_chinese=".zh" in page.name), "utf-8")
+    return 1 if any(not bound["holds"] for row in rows for bound in row["bounds"]) else 0
 
 
-def page(figures: dict[str, Any]) -> str:
-    """The figures as a table for people."""
-    head = (
-        f"{figures['machine']}, commit {figures['commit']}; medians of {figures['rounds']} rounds, "
-        f"scale {figures['scale']:g}: `make campaign-faults`.\n\n"
-        "| row | figure | median | wanted | |\n| --- | --- | ---: | --- | --- |\n"
-    )
-    return head + "".join(
-        f"| {row['row']} | `{row['figure']}` | {row['median']:.3g} | {_bounds(row['wanted'])} "
-        f"| {'' if row['wanted'] is None else 'held' if row['is_held'] else '**missed**'} |\n"
-        for row in figures["rows"]
-    )
+def _summary(row: Row, runs: list[Mapping[str, float]]) -> dict[str, Any]:
+    medians = {name: statistics.median(run[name] for run in runs) for name in runs[0]}
+    return {
+        "row": row.number,
+        "fault": row.fault,
+        "zh": row.zh,
+        "seconds": row.seconds,
+        "resilience": dict(row.resilience),
+        "runs": len(runs),
+        "figures": {
+            name: {
+                "median": round(median, 4),
+                "least": round(min(run[name] for run in runs), 4),
+                "most": round(max(run[name] for run in runs), 4),
+            }
+            for name, median in medians.items()
+        },
+        "bounds": [
+            {
+                "figure": bound.figure,
+                "relation": bound.relation,
+                "value": bound.value,
+                "holds": bound.holds(medians),
+            }
+            for bound in row.bounds
+        ],
+    }
 
 
-def _bounds(wanted: tuple[float, float] | None) -> str:
-    if wanted is None:
-        return ""
-    low, high = wanted
-    return f"{low:g}" if low == high else f"{low:g} … {high:g}"
+def _line(row: Mapping[str, Any]) -> str:
+    return " ".join([row["row"], *_told(row)])
 
 
-def _commit() -> str:
-    asked = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
-    return asked.stdout.strip()
+def _told(row: Mapping[str, Any]) -> Iterator[str]:
+    for name, figure in row["figures"].items():
+        yield f"{name} {figure['median']:g}"
+    for bound in row["bounds"]:
+        if not bound["holds"]:
+            yield f"MISSED {bound['figure']} {bound['relation']} {bound['value']:g}"
+
+
+def _write(file: Path, measured: Mapping[str, Any]) -> None:
+    told = {
+        "name": "campaign-faults",
+        "protocol": "each row with a gateway and an emulator of its own on one machine; figures are medians of runs",
+        "machine": f"{platform.system()} {platform.machine()}, {platform.python_implementation()} "
+        f"{platform.python_version()}",
+        "rows": [measured[row.number] for row in ROWS if row.number in measured],
+    }
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

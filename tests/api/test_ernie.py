@@ -226,6 +226,7 @@ def test_an_expired_token_under_200_parallel_calls_is_fetched_once(ernie: Gatewa
     assert ernie.chat("old").status == 200
     with behaving(emulator, "completions_pro", "token_expired_after=0"):
         assert ernie.chat("old").status == BadCredential.status
+    ernie.restore()
     fetches = emulator.counters.token_fetches
     before = counters(emulator, "completions_pro")
     statuses = asyncio.run(together())

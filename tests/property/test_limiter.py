@@ -176,3 +176,27 @@ def test_longer_prompts_are_no_crowd() -> None:
         least = min(least, limit.limit)
     assert least >= 10
     assert limit.limit >= 50
+
+
+def test_what_was_refused_is_not_tried_again_at_once() -> None:
+    """A service that takes 40 at once refuses few of its calls while its limit is learnt."""
+    limit = AdaptiveLimit(256, lambda: 0.0)
+    refused, calls = 0, 0
+    for trip in range(600):
+        for in_flight in range(1, limit.limit + 1):
+            outcome = "ok" if in_flight <= 40 else "overloaded"
+            limit.note(limit.limit, outcome)
+            if trip > 100:
+                calls += 1
+                refused += outcome == "overloaded"
+    assert 32 <= limit.limit <= 42
+    assert refused < 0.008 * calls
+
+
+def test_a_service_that_grows_is_followed() -> None:
+    limit = AdaptiveLimit(256, lambda: 0.0)
+    for takes in (20, 80):
+        for _ in range(200):
+            for in_flight in range(1, limit.limit + 1):
+                limit.note(limit.limit, "ok" if in_flight <= takes else "overloaded")
+    assert 64 <= limit.limit <= 84

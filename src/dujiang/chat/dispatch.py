@@ -34,6 +34,7 @@ def dispatch(
 
     async def dispatched(call: Call) -> Reply:
         model = models[call.plan.steps[0].model]
+        call.deadline = min(call.deadline, call.started + model.total_s)
         dues = budgets.of(call.caller, call.rights, call.parsed.user)
         try:
             return await asking.ask(call, model, dues, "repair" if call.attempts else "first")

@@ -6,6 +6,7 @@ older limit tell of an older crowd. An idle target keeps what it had; a busy one
 """
 
 from collections.abc import Callable
+from math import inf
 from statistics import median
 from time import monotonic
 from typing import Literal, Protocol
@@ -18,6 +19,9 @@ Outcome = Literal["ok", "overloaded", "failed"]
 
 _BACKOFF = 0.85
 """What is left of the limit after a sign of overload (AIMD; TCP halves, which is for queues of packets)."""
+
+_HOLD_WINDOWS = 20
+"""For so many windows the limit stays below what it was when something was refused, before that is tried again."""
 
 _TOLERANCE = 1.1
 """How far first tokens may be later than without load before the limit shrinks."""
@@ -71,7 +75,8 @@ class AdaptiveLimit:
     Where a window has enough first tokens, the gradient of Netflix's concurrency-limits (`Gradient2Limit`) decides:
     `limit x clamp(tolerance x baseline / median, 0.5, 1) + headroom`, smoothed. Else the limit grows by the headroom
     in every window that passed well. Both only while at least half of the limit is used. A refusal for load (429, 503)
-    or a timeout cuts it at once, once per window (AIMD).
+    or a timeout cuts it at once, once per window (AIMD); what it was then is a ceiling for a while, since a service
+    that counts calls would else refuse some in every third window.
 
     The baseline, the time to first token without load, is the smoothed median of windows that were quicker or did not
     use half of the limit. A load that never ends would hide it: so now and then, and when the limit has fallen by half,
@@ -84,8 +89,10 @@ class AdaptiveLimit:
         "_before",
         "_before_s",
         "_began_s",
+        "_ceiling",
         "_clock",
         "_first_tokens_s",
+        "_held",
         "_is_cut",
         "_learnt",
         "_left",
@@ -94,6 +101,7 @@ class AdaptiveLimit:
         "_need",
         "_peak",
         "_phase",
+        "_step",
         "_until_relearn",
     )
 
@@ -101,6 +109,9 @@ class AdaptiveLimit:
         self._most = most
         self._clock = clock
         self._limit = float(most)
+        self._ceiling = inf
+        self._held = 0
+        self._step = 1.0
         self._baseline_s: float | None = None
         self._phase: Callable[[float | None], None] = self._adjust
         self._until_relearn = 1
@@ -148,6 +159,7 @@ class AdaptiveLimit:
         if self._is_cut:
             return
         reached = in_flight if in_flight * 2 >= self._limit else self._limit
+        self._ceiling, self._held, self._step = max(self.limit - 1.0, 1.0), 0, 1.0
         self._set(min(self._limit, reached) * _BACKOFF)
         self._begin(in_flight)
         self._is_cut = True
@@ -155,6 +167,16 @@ class AdaptiveLimit:
 
     def _set(self, limit: float) -> None:
         self._limit = min(max(limit, 1.0), float(self._most))
+
+    def _grow(self, limit: float) -> None:
+        """Go up to a limit, or for now to the ceiling, which then is lifted in doubling steps."""
+        if limit > self._ceiling:
+            self._held += 1
+            if self._held > _HOLD_WINDOWS:
+                self._ceiling += self._step
+                self._step *= 2
+            limit = min(limit, self._ceiling)
+        self._set(limit)
 
     def _headroom(self) -> float:
         """Calls that a window adds while all is well: half the root of the limit, at least one."""
@@ -168,11 +190,11 @@ class AdaptiveLimit:
         if not is_used:
             return
         if median_s is None or self._baseline_s is None:
-            self._set(self._limit + self._headroom())
+            self._grow(self._limit + self._headroom())
             return
         gradient = min(max(_TOLERANCE * self._baseline_s / median_s, 0.5), 1.0)
         target = self._limit * gradient + self._headroom()
-        self._set(self._limit + _SMOOTHING * (target - self._limit))
+        self._grow(self._limit + _SMOOTHING * (target - self._limit))
         self._until_relearn -= 1
         if self._until_relearn <= 0 or self._limit * 2 < self._learnt:
             self._relearn(median_s)

@@ -273,6 +273,7 @@ class Target:
             load.parking.succeed(entry.target_era)
         if self.parking.reason is not None:
             self.parking.succeed(entry.credential_era)
+        load.cooldown.succeed()
         if load.last_error is not None or load.noted_at is None:
             load.note(None)
 

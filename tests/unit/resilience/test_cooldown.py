@@ -56,3 +56,55 @@ def test_what_another_process_was_told_is_adopted_within_the_bound():
     assert cooldown.until == 60
     cooldown.adopt(inf)
     assert cooldown.until == 50 + MAX_COOL_S
+
+
+def pause_s(cooldown: Cooldown, clock: Clock) -> float:
+    """How long it is left alone for a refusal without a word."""
+    clock.now = max(clock.now, cooldown.until)
+    cooldown.cool(None)
+    return cooldown.until - clock.now
+
+
+def test_answers_shorten_the_pause_and_refusals_lengthen_it():
+    clock = Clock()
+    cooldown = Cooldown(clock)
+    assert pause_s(cooldown, clock) == pause_s(cooldown, clock) == DEFAULT_COOL_S
+    for _ in range(1000):
+        cooldown.succeed()
+    short = pause_s(cooldown, clock)
+    assert 0 < short < 0.05
+    assert pause_s(cooldown, clock) == pytest.approx(2 * short)
+    assert max(pause_s(cooldown, clock) for _ in range(20)) == pytest.approx(DEFAULT_COOL_S)
+
+
+def test_refusals_of_one_moment_are_one():
+    clock = Clock()
+    cooldown = Cooldown(clock)
+    for _ in range(1000):
+        cooldown.succeed()
+    cooldown.cool(None)
+    until = cooldown.until
+    for _ in range(30):
+        cooldown.cool(None)
+    assert cooldown.until == until
+
+
+@pytest.mark.parametrize("allowed_per_s", [2, 20, 200])
+def test_most_calls_pass_where_so_many_pass_in_a_second(allowed_per_s):
+    """One call after another, against a bucket of tokens that does not say when it has one again."""
+    clock = Clock()
+    cooldown = Cooldown(clock)
+    tokens, good, calls = 1.0, 0, 0
+    while clock.now < 150:
+        before = clock.now
+        clock.now = max(clock.now + 0.001, cooldown.until)
+        tokens = min(float(allowed_per_s), tokens + (clock.now - before) * allowed_per_s)
+        calls += 1
+        if tokens >= 1:
+            tokens -= 1
+            good += 1
+            cooldown.succeed()
+        else:
+            cooldown.cool(None)
+    assert good > 0.9 * 100 * allowed_per_s
+    assert good > 0.6 * calls
