@@ -123,7 +123,9 @@ class ModelCompiler:
         settings = _resilience(self._document, model, declared)
         settings = replace(settings, concurrency=self._share(settings, declared.limits))
         timeouts = settings.timeouts
-        clocks = Clocks(timeouts.connect_s, timeouts.total_s, timeouts.first_token_s, timeouts.idle_s)
+        clocks = Clocks(
+            timeouts.connect_s, timeouts.total_s, timeouts.first_token_s, timeouts.idle_s, timeouts.min_tokens_per_s
+        )
         endpoints = self._services[declared.provider].endpoints(declared.model, clocks)
         total_weight = sum(endpoint.weight for endpoint in endpoints)
         provider = self._document.providers[declared.provider]

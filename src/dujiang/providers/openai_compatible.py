@@ -13,9 +13,9 @@ from dujiang.providers.http import Exchange, Pool, monotonic
 from dujiang.providers.model_list import model_list_probe
 from dujiang.providers.openai_stream import OpenAIEvents
 from dujiang.providers.openai_wire import encode_request, read_completion
+from dujiang.providers.paced import streamed
 from dujiang.providers.presets import Preset
 from dujiang.providers.service import Endpoint, Service, request_fields
-from dujiang.providers.streamed import StreamedReply
 
 
 class OpenAICompatible:
@@ -66,7 +66,7 @@ class OpenAICompatible:
                 return WholeReply(self._completion(body, call))
             require_plain(exchange)
             events = OpenAIEvents(call.request, self._secret, self._preset.codes)
-            reply = StreamedReply(exchange, events, end, clocks.idle_s)
+            reply = streamed(exchange, events, end, clocks)
             await reply.prime()
             is_open = True
         finally:

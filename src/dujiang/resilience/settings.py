@@ -11,12 +11,13 @@ from dujiang.core.settings import Count, Delay, ModelName, Ratio, Seconds, Setti
 
 
 class TimeoutSettings(Settings):
-    """The clocks of an attempt. `first_token_s` and `idle_s` are for streams only."""
+    """The clocks of an attempt. Those from `first_token_s` on are for streams only."""
 
     connect_s: Seconds = 3
     total_s: Seconds = 300
     first_token_s: Seconds = 30
     idle_s: Seconds = 20
+    min_tokens_per_s: Annotated[float, Meta(gt=0, le=1000)] | None = None
 
 
 class RetrySettings(Settings):

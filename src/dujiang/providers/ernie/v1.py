@@ -11,8 +11,8 @@ from dujiang.providers.ernie.wire import ErnieFrames, InvalidToken, encode_reque
 from dujiang.providers.errors import classify, read_error, retry_after_s
 from dujiang.providers.http import Exchange, Pool, monotonic
 from dujiang.providers.openai_compatible import require_plain
+from dujiang.providers.paced import streamed
 from dujiang.providers.service import request_fields
-from dujiang.providers.streamed import StreamedReply
 
 _PATH = "/rpc/2.0/ai_custom/v1/wenxinworkshop/chat/"
 
@@ -62,7 +62,7 @@ class ErnieV1:
             if is_streamed and _is_event_stream(exchange):
                 require_plain(exchange)
                 frames = ErnieFrames(call.request, (*self._secrets, token.value))
-                reply = StreamedReply(exchange, frames, end, clocks.idle_s)
+                reply = streamed(exchange, frames, end, clocks)
                 await reply.prime()
                 is_open = True
                 return reply
