@@ -32,7 +32,7 @@ class Verdict(Struct, frozen=True):
     """What follows from an error.
 
     `elsewhere`: another target may succeed. `same`: so may this one, after a delay, when no other is untried.
-    `at_once`: resend there without delay, once, without cost to the retry budget: nothing was served.
+    `at_once`: resend there without delay, once, whatever the retry budget has left: nothing was served.
     `hurts_breaker`: the target is to blame. `cools`: leave it alone for as long as it said.
     `parks`: what of it is left alone until it is mended.
     `fallback`: which list of other models may be asked when no target could answer; None: the answer would be the same.
