@@ -178,6 +178,14 @@ def test_no_retry_begins_after_the_deadline():
     assert monotonic() < call.deadline
 
 
+def test_a_models_own_total_is_the_deadline_of_its_calls():
+    """However long other models may take: it bounds waits and retries, too."""
+    house = House(resilience(timeouts=TimeoutSettings(total_s=0.5)), m=[Vendor()])
+    found, call = house.ask(a_call(deadline_s=300.0))
+    assert found == "ok"
+    assert call.deadline - call.started == pytest.approx(0.5)
+
+
 def test_a_backoff_is_waiting_and_no_work():
     retry = RetrySettings(max_attempts=2, base_delay_s=0.1, max_delay_s=1)
     vendor = Vendor(Unavailable("x"), Unavailable("y"))
