@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -90,7 +90,11 @@ class Gateway:
     port: int
     process: psutil.Popen
     data_dir: Path
-    output: list[str] = field(default_factory=list)
+
+    @property
+    def output(self) -> list[str]:
+        """The lines that it has printed so far."""
+        return (self.data_dir / "log").read_text("utf-8").splitlines()
 
     def ask(
         self,
@@ -166,7 +170,7 @@ def serving(
     try:
         url = _wait_for_url(process, data_dir / "log")
         port = int(url.rsplit(":", 1)[1])
-        yield Gateway(url, port, process, data_dir, (data_dir / "log").read_text("utf-8").splitlines())
+        yield Gateway(url, port, process, data_dir)
     finally:
         if process.poll() is None:
             process.terminate()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from gateway import Answer, Gateway, behaving, counters, serving
+from gateway import Answer, Gateway, behaving, counters, eventually, serving
 
 from dujiang.emulator.server import Emulator
 
@@ -147,9 +147,10 @@ def test_other_roles(example: Example, role: str, status: int) -> None:
 def test_what_is_not_in_effect_is_said_at_the_start_and_in_health(example: Example) -> None:
     health = example.gateway.ask("/api/v1/health").json
     assert {"routes", "cache", "schedule"} <= set(health["not_in_effect"])
+    eventually(lambda: any("not in effect" in line for line in example.gateway.output))
     [line] = [line for line in example.gateway.output if "not in effect" in line]
     assert all(path in line for path in health["not_in_effect"])
-    assert any("models pull" in line for line in example.gateway.output)
+    eventually(lambda: any("models pull" in line for line in example.gateway.output))
 
 
 def test_health_names_every_provider_and_what_each_lacks(example: Example) -> None:
