@@ -87,7 +87,7 @@ def test_lists_what_is_declared_in_vain_and_only_that():
     models:
       m:
         resilience: {timeouts: {total_s: 9}, breaker: {window: 9}, balancing: {strategy: cost}}
-        targets: [{provider: p, model: x, resilience: {balancing: {strategy: least_loaded}, retry: {}}}]
+        targets: [{provider: p, model: x, resilience: {breaker: {window: 8}}}]
     resilience: {timeouts: {total_s: 9}, balancing: {strategy: sticky}}
     apps: {a: {limits: {tpm: 5, max_tokens: 9}, budget: {amount: 1, currency: CNY, per: day, then: cheapest}}}
     routes: {}
@@ -97,6 +97,34 @@ def test_lists_what_is_declared_in_vain_and_only_that():
     schedule: {timezone: UTC}
     """
     assert not_in_effect(read_document(text.encode())) == ("schedule", "apps.a.budget.then")
+
+
+def test_what_only_a_model_or_the_document_can_say_is_in_vain_elsewhere():
+    text = """
+    providers: {p: {kind: deepseek}}
+    models:
+      m:
+        resilience: {probe: {interval_s: 9}, retry: {max_attempts: 2}, fallbacks: {m: [n]}}
+        targets:
+          - {provider: p, model: x, resilience: {breaker: {open_s: 1}, timeouts: {total_s: 9}, concurrency: {limit: 2}}}
+          - provider: p
+            model: y
+            resilience:
+              retry: {}
+              breaker: {window: 9, max_ejected_ratio: 0.1}
+              concurrency: {queue: 1, limit: 2}
+              balancing: {strategy: cost}
+              fallbacks: {m: [n]}
+      n: {targets: [{provider: p, model: z}]}
+    """
+    assert not_in_effect(read_document(text.encode())) == (
+        "models.m.resilience.probe",
+        "models.m.targets[1].resilience.retry",
+        "models.m.targets[1].resilience.breaker.max_ejected_ratio",
+        "models.m.targets[1].resilience.concurrency.queue",
+        "models.m.targets[1].resilience.balancing",
+        "models.m.targets[1].resilience.fallbacks",
+    )
 
 
 def test_a_section_with_default_values_is_declared_all_the_same():
