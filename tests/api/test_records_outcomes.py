@@ -25,7 +25,10 @@ PATHS = pytest.mark.parametrize("path", [NATIVE, OPENAI])
 
 @pytest.fixture(scope="module")
 def house(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with serving(tmp_path_factory.mktemp("house"), document(), environ=environ(emulator.url)) as gateway:
+    found = json.loads(document())
+    throttled = [{"provider": "openai", "model": f"status=429;retry_after=1;chunks={n}"} for n in range(1, 5)]
+    found["models"]["throttled"]["targets"] = throttled  # each call leaves one of them alone for a while
+    with serving(tmp_path_factory.mktemp("house"), json.dumps(found), environ=environ(emulator.url)) as gateway:
         yield gateway
 
 

@@ -1,7 +1,9 @@
 """The complete example documents, served as they stand, with the emulator in the vendors' place."""
 
+import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 from gateway import Answer, Gateway, behaving, counters, eventually, serving
 
 from dujiang.emulator.server import Emulator
+from dujiang.resilience.retry_budget import FLOOR_PER_S
 
 ROOT = Path(__file__).parents[2]
 OURS = ROOT / "docs" / "examples" / "dujiang.yaml"
@@ -17,12 +20,15 @@ SHARED = ROOT.parent / "shared" / "examples" / "dujiang.yaml"
 
 @dataclass
 class Example:
-    """A served example. `own` is its self-hosted model, which the provider of `own_provider` serves as `own_target`."""
+    """A served example. `own` is its self-hosted model, which the provider of `own_provider` serves as `own_target`;
+    `attempts` is how often the targets of gpt-4 may be asked for one call.
+    """
 
     gateway: Gateway
     own: str
     own_provider: str
     own_target: str
+    attempts: int
 
     def ask(self, model: str, role: str | None = None, **parameters: object) -> Answer:
         body = {"model": model, "parameters": {"prompt": "你好，世界", **parameters}}
@@ -59,9 +65,9 @@ def example(
     }
     with serving(folder, text, environ=environ) as gateway:
         if request.param == "ours":
-            yield Example(gateway, "campus-7b", "campus", "qwen2.5-7b-instruct")
+            yield Example(gateway, "campus-7b", "campus", "qwen2.5-7b-instruct", 2)
         else:
-            yield Example(gateway, "lab-7b", "lab", "lab-7b-chat")
+            yield Example(gateway, "lab-7b", "lab", "lab-7b-chat", 3)
 
 
 def test_gpt_4_is_served_by_both_of_its_targets(example: Example, emulator: Emulator) -> None:
@@ -147,10 +153,13 @@ def test_other_roles(example: Example, role: str, status: int) -> None:
 def test_what_is_not_in_effect_is_said_at_the_start_and_in_health(example: Example) -> None:
     health = example.gateway.ask("/api/v1/health").json
     assert {"routes", "cache", "schedule"} <= set(health["not_in_effect"])
-    eventually(lambda: any("not in effect" in line for line in example.gateway.output))
-    [line] = [line for line in example.gateway.output if "not in effect" in line]
+
+    def said() -> str:
+        return (example.gateway.data_dir / "log").read_text("utf-8")
+
+    eventually(lambda: "not in effect" in said() and "models pull" in said())
+    [line] = [line for line in said().splitlines() if "not in effect" in line]
     assert all(path in line for path in health["not_in_effect"])
-    eventually(lambda: any("models pull" in line for line in example.gateway.output))
 
 
 def test_health_names_every_provider_and_what_each_lacks(example: Example) -> None:
@@ -162,8 +171,8 @@ def test_health_names_every_provider_and_what_each_lacks(example: Example) -> No
         assert target["reason"]
 
 
-def test_of_two_credentials_the_refused_one_is_left_alone_and_told_of(emulator: Emulator, tmp_path: Path) -> None:
-    """No caller meets the refused key, and the good one does not hide it."""
+def test_a_target_of_two_credentials_answers_with_the_one_that_is_good(emulator: Emulator, tmp_path: Path) -> None:
+    """It must not hide that the other is refused, which is asked once."""
     environ = {
         "OPENAI_BASE_URL": f"{emulator.url}/v1",
         "OPENAI_API_KEY": "sk-invalid",
@@ -177,29 +186,52 @@ providers:
 models: {gpt-4: {targets: [{provider: openai, model: gpt-4-0613}]}}
 """
     with serving(tmp_path, text, environ=environ) as gateway:
-        assert {gateway.chat().status for _ in range(8)} == {200}
+        answers = [gateway.chat() for _ in range(16)]
         health = gateway.ask("/api/v1/health").json
+    assert {answer.status for answer in answers} == {200}
+    assert sum(answer.json["data"]["attempts"] for answer in answers) == len(answers) + 1
     [target] = health["components"]["providers"]["openai"].values()
-    assert target["state"] == "parked"
-    assert target["reason"] == "upstream_bad_credential"
+    assert (target["state"], target["reason"]) == ("parked", "upstream_bad_credential")
     assert health["status"] == "degraded"
 
 
-def test_where_gpt_4_cannot_answer_its_fallback_does(example: Example, emulator: Emulator) -> None:
+@pytest.fixture
+def rested() -> None:
+    """After a second, a quiet model has all the retries again that it ever has."""
+    time.sleep(1.1)
+
+
+@pytest.mark.usefixtures("rested")
+@pytest.mark.parametrize("failing", ["gpt-4-0613", "gpt-4-compatible"])
+def test_either_target_stands_in_for_the_other(example: Example, emulator: Emulator, failing: str) -> None:
+    with behaving(emulator, failing, "status=500"):
+        answers = [example.ask("gpt-4") for _ in range(FLOOR_PER_S)]
+    provider = example.own_provider if failing == "gpt-4-0613" else "openai"
+    assert {answer.json["data"]["model_info"]["provider"] for answer in answers} == {provider}
+
+
+@pytest.mark.usefixtures("rested")
+def test_when_both_targets_fail_a_fallback_answers(example: Example, emulator: Emulator) -> None:
     with behaving(emulator, "gpt-4-0613", "status=500"), behaving(emulator, "gpt-4-compatible", "status=500"):
-        answers = [example.ask("gpt-4") for _ in range(8)]
-    assert {answer.status for answer in answers} == {200}
-    assert {answer.json["data"]["model_info"]["name"] for answer in answers} == {"gpt-4o-mini"}
-    example.gateway.restore()
+        data = example.ask("gpt-4").json["data"]
+    assert (data["model_info"]["name"], data["attempts"]) == ("gpt-4o-mini", example.attempts + 1)
 
 
-def test_every_error_of_either_target_is_the_same_class(example: Example, emulator: Emulator) -> None:
-    failing = [behaving(emulator, name, "status=500") for name in ("gpt-4-0613", "gpt-4-compatible", "gpt-4o-mini")]
-    with failing[0], failing[1], failing[2]:
+@pytest.mark.usefixtures("rested")
+def test_when_everything_fails_the_answer_says_what_was_tried(example: Example, emulator: Emulator) -> None:
+    names = ("gpt-4-0613", "gpt-4-compatible", "gpt-4o-mini")
+    with ExitStack() as stack:
+        for name in names:
+            stack.enter_context(behaving(emulator, name, "status=500"))
         answer = example.ask("gpt-4")
-    assert answer.status == 502
+    assert (answer.status, answer.json["error"]["type"]) == (502, "upstream_error")
     attempts = answer.json["error"]["attempts"]
-    assert {attempt["provider"] for attempt in attempts} == {"openai", example.own_provider}
-    assert [attempt["why"] for attempt in attempts][:2] == ["first", "retry"]
-    assert [attempt["why"] for attempt in attempts].count("fallback") == 1
-    example.gateway.restore()
+    whys = [attempt["why"] for attempt in attempts]
+    assert whys[: example.attempts + 1] == ["first", *["retry"] * (example.attempts - 1), "fallback"]
+    assert set(whys[example.attempts + 1 :]) <= {"retry"}
+    assert {attempt["target"] for attempt in attempts} == {
+        "openai/gpt-4-0613",
+        f"{example.own_provider}/gpt-4-compatible",
+        "openai/gpt-4o-mini",
+    }
+    assert {attempt["error"] for attempt in attempts} == {"upstream_error"}

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 from apart import ASKED_ONCE, apart, service
-from gateway import Gateway, serving
+from callers import NATIVE, post
+from gateway import Gateway, counters, serving
 
 from dujiang.emulator.server import Emulator
+from dujiang.providers.paced import WINDOW_S
 
 MODELS = {
     "slow": "chunks=100;chunk_interval=1500",
@@ -20,6 +22,8 @@ MODELS = {
     "unbound": "chunks=9;chunk_interval=1500",
     "reasoning": "ok_reasoning;chunks=100;chunk_interval=100",
 }
+LONG = "chunks=100000"
+"""More than all buffers on its way hold."""
 
 MIN_TOKENS_PER_S = 4
 
@@ -34,9 +38,10 @@ class Streamed:
 
 @pytest.fixture(scope="module")
 def gateway(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    found = apart(MODELS, service(f"{emulator.url}/v1"))
+    found = apart(MODELS | {"held-back": LONG}, service(f"{emulator.url}/v1"))
     for name in found["models"].keys() - {"unbound"}:
-        found["models"][name]["resilience"] = {"timeouts": {"min_tokens_per_s": MIN_TOKENS_PER_S}}
+        pace = 1000 if name == "held-back" else MIN_TOKENS_PER_S
+        found["models"][name]["resilience"] = {"timeouts": {"min_tokens_per_s": pace}}
     with serving(tmp_path_factory.mktemp("paced"), json.dumps({"resilience": ASKED_ONCE, **found})) as gateway:
         yield gateway
 
@@ -70,3 +75,15 @@ def test_others_end_by_themselves(streamed: dict[str, Streamed], model: str) -> 
     found = streamed[model]
     assert found.events[-1] == "[DONE]"
     assert found.seconds > 9
+
+
+def test_a_caller_who_reads_slowly_makes_no_stream_slow(gateway: Gateway, emulator: Emulator) -> None:
+    body = json.dumps({"model": "held-back", "parameters": {"prompt": "hi", "stream": True}}).encode()
+    with gateway.connect() as peer:
+        peer.sendall(post(NATIVE, body, fields=["Connection: close"]))
+        time.sleep(WINDOW_S + 2)
+        assert counters(emulator, LONG)["in_flight"] == 1
+        end = b""
+        while b"[DONE]" not in end and (heard := peer.recv(1 << 20)):
+            end = (end + heard)[-1000:]
+    assert b"[DONE]" in end
