@@ -47,7 +47,7 @@ class Connection(asyncio.Protocol):
         self._play: Play | None = None
         self._steps: Iterator[Step] = iter(())
         self._keeps_alive = True
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
         self._head_bytes = 0
         self._is_in_body = False
         self._is_paused = False
@@ -93,7 +93,7 @@ class Connection(asyncio.Protocol):
         self._is_paused = False
         if self._is_stalled:
             self._is_stalled = False
-            self._go_on()
+            self._timer = self._loop.call_soon(self._go_on)  # uvloop may keep what is written here until it wakes again
 
     def abort(self) -> None:
         """Drop the connection; a call on it counts as neither completed nor left."""
