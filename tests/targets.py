@@ -28,8 +28,9 @@ def a_target(
     clock: Callable[[], float] = monotonic,
     herald: Herald | None = None,
     parkings: dict[tuple[str, str], Parking] | None = None,
+    model: str = "m",
 ) -> Target:
-    """A target. Of those with the same `parkings`, one parking is each credential's."""
+    """A target of a model. Of those with the same `parkings`, one parking is each credential's."""
     draw = Random(7).random
     place = name if isinstance(name, Place) else Place(name.partition("/")[0], name, "main")
     herald = herald or Herald("alone", lambda _: None)
@@ -38,7 +39,7 @@ def a_target(
         place,
         1.0,
         Door(open),
-        Load(settings, clock, draw, partial(herald.tell, place)),
+        Load(settings, clock, draw, partial(herald.tell, model, place)),
         known.setdefault(place[::2], Parking(clock, draw, on_change=partial(tell_of_credential, herald, place))),
         Upstream(),
         settings=settings,

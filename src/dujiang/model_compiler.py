@@ -99,7 +99,7 @@ class ModelCompiler:
             if service.missing:
                 absent.append(service)
             else:
-                targets += self._targets(declared, target, price, learnt)
+                targets += self._targets(name, declared, target, price, learnt)
         settings = _resilience(self._document, declared)
         return Model(
             name,
@@ -114,6 +114,7 @@ class ModelCompiler:
 
     def _targets(
         self,
+        name: str,
         model: DeclaredModel,
         declared: DeclaredTarget,
         price: ListedPrice | None,
@@ -141,7 +142,7 @@ class ModelCompiler:
                     place,
                     declared.weight * endpoint.weight / total_weight,
                     Door(endpoint.open, endpoint.probe),
-                    before.load if before is not None else self._load(place, settings),
+                    before.load if before is not None else self._load(name, place, settings),
                     self._parking(declared.provider, endpoint),
                     upstream,
                     self._limits(declared.limits, upstream, before),
@@ -157,8 +158,8 @@ class ModelCompiler:
         most = min(concurrency.limit, limits.concurrency or concurrency.limit)
         return replace(concurrency, limit=max(1, most // self._workers))
 
-    def _load(self, place: Place, settings: ResilienceSettings) -> Load:
-        return Load(settings, monotonic, random, partial(self._herald.tell, place))
+    def _load(self, model: str, place: Place, settings: ResilienceSettings) -> Load:
+        return Load(settings, monotonic, random, partial(self._herald.tell, model, place))
 
     def _parking(self, provider: str, endpoint: Endpoint) -> Parking:
         """What is known of a credential."""

@@ -24,9 +24,8 @@ async def probe_targets(runtime: Runtime) -> None:
             continue
         back = await prober.look()
         if back:
-            for target in back:
-                place = Place(target.provider, target.name, target.credential)
-                runtime.herald.tell(place, "answers", 0.0, "")
+            for provider, credential in {(target.provider, target.credential) for target in back}:
+                runtime.herald.tell("", Place(provider, "", credential), "answers", 0.0, "")
             _log.info("services answer again: %s", ", ".join(sorted({target.name for target in back})))
             runtime.admit_waiting()
 

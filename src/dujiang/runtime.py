@@ -169,7 +169,7 @@ class Runtime:
         """Some process saw something happen to a target."""
         event = self.herald.heard(message)
         if event is not None:
-            take_up(event, self.snapshot.targets(), monotonic())
+            take_up(event, self.snapshot.models, monotonic())
 
     def admit_waiting(self) -> None:
         """Some target may be asked again: whoever waits for one may."""

@@ -1,10 +1,12 @@
 """What processes tell each other of targets: believed as far as it is more than one's own, and never told again."""
 
+from time import monotonic
+
 from hypothesis import given
 from hypothesis import strategies as st
-from targets import a_target
+from targets import a_model, a_target
 
-from dujiang.core.errors import BadCredential, NoSuchDeployment, OutOfQuota, Throttled, Unavailable
+from dujiang.core.errors import BadCredential, NoSuchDeployment, OutOfQuota, Throttled, Timeout, Unavailable
 from dujiang.resilience.events import Herald, take_up
 from dujiang.resilience.settings import BreakerSettings, ResilienceSettings
 from dujiang.resilience.target import Place
@@ -34,6 +36,7 @@ class Process:
         for place in PLACES:
             target = a_target(None, place, settings=SETTINGS, clock=clock, herald=self.herald, parkings=parkings)
             self.targets.append(target)
+        self.models = {"m": a_model(self.targets)}
 
     def _publish(self, message):
         self.told += 1
@@ -53,7 +56,7 @@ class Process:
     def hear(self, message):
         event = self.herald.heard(message)
         if event is not None:
-            take_up(event, self.targets, self.clock())
+            take_up(event, self.models, self.clock())
 
     def bounds(self):
         return [
@@ -107,10 +110,11 @@ def test_nonsense_is_no_event(message):
 def test_what_is_told_is_understood_by_others_alone():
     told = []
     herald = Herald("me", told.append)
-    herald.tell(PLACES[0], "open", 4.5, "upstream_error")
+    herald.tell("m", PLACES[0], "open", 4.5, "upstream_error")
     assert herald.heard(told[0]) is None
     event = Herald("you", told.append).heard(told[0])
-    assert (event.provider, event.target, event.credential, event.what, event.left_s, event.reason) == (
+    assert (event.model, event.provider, event.target, event.credential, event.what, event.left_s, event.reason) == (
+        "m",
         "p",
         "p/one",
         "main",
@@ -118,3 +122,41 @@ def test_what_is_told_is_understood_by_others_alone():
         4.5,
         "upstream_error",
     )
+
+
+def two_models(herald):
+    """A hasty and a patient model over one and the same place at the vendor's."""
+    settings, parkings = ResilienceSettings(breaker=BreakerSettings(min_calls=1)), {}
+    return {
+        name: a_model(
+            [a_target(None, PLACES[0], settings=settings, herald=herald, parkings=parkings, model=name)], name
+        )
+        for name in ("hasty", "patient")
+    }
+
+
+def test_what_one_model_finds_open_stays_closed_for_another_of_the_same_target():
+    line = []
+    here, there = two_models(Herald("here", line.append)), two_models(Herald("there", lambda _: None))
+    target = here["hasty"].targets[0]
+    target.failed(target.enter(1), Timeout("x"))
+    for message in line:
+        take_up(Herald("there", lambda _: None).heard(message), there, monotonic())
+    for models in (here, there):
+        assert {name: model.targets[0].load.breaker.state for name, model in models.items()} == {
+            "hasty": "open",
+            "patient": "closed",
+        }
+
+
+def test_a_credential_is_parked_for_all_models_and_a_service_that_answers_hastens_all():
+    line = []
+    here, there = two_models(Herald("here", line.append)), two_models(Herald("there", lambda _: None))
+    hasty, patient = here["hasty"].targets[0], there["patient"].targets[0]
+    patient.failed(patient.enter(1), Timeout("x"))
+    Herald("here", line.append).tell("", PLACES[0]._replace(name=""), "answers", 0.0, "")
+    hasty.failed(hasty.enter(1), BadCredential("x"))
+    for message in line:
+        take_up(Herald("there", lambda _: None).heard(message), there, monotonic())
+    assert patient.load.breaker.allows()
+    assert patient.parking.reason == "upstream_bad_credential"
