@@ -59,8 +59,9 @@ class Prober:
     def _ill(self) -> Mapping[Service, list[Target]]:
         ill: dict[Service, list[Target]] = {}
         for target in self._targets():
-            is_open = target.load.breaker.state == "open"
-            if target.probe is not None and (is_open or target.parking.reason == _CREDENTIAL_REFUSED):
+            state = target.load.breaker.state
+            is_refused = target.parking.reason == _CREDENTIAL_REFUSED and state not in {"drained", "ejected"}
+            if target.probe is not None and (state == "open" or is_refused):
                 ill.setdefault(Service(target.provider, target.credential), []).append(target)
         return ill
 

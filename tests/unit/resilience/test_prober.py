@@ -102,6 +102,16 @@ def test_what_no_answer_could_change_is_not_asked(clock, kind):
     assert service.asked == 0
 
 
+@pytest.mark.parametrize("take_out", [lambda breaker: breaker.drain("x"), lambda breaker: breaker.eject("x")])
+def test_what_an_operator_took_out_is_left_alone_though_its_credential_was_refused(clock, take_out):
+    service = Service(Unavailable("x"))
+    target = a_probed(service, clock)
+    fail(target, BadCredential("x"))
+    take_out(target.load.breaker)
+    assert look(Prober(lambda: [target])) == []
+    assert service.asked == 0
+
+
 def test_a_service_without_a_free_question_is_left_to_calls(clock):
     target = a_probed(None, clock)
     fail(target, Unavailable("x"))
