@@ -206,7 +206,7 @@ class Breaker:
             self.retry_at = self.last_resort_at = inf
             return
         until = min(until, now + self._settings.max_open_s)
-        if until <= max(now, self.retry_at):
+        if not until > max(now, self.retry_at):  # nor by what is no number
             return
         self._leave_calls_behind()
         if self.state != "open":

@@ -1,6 +1,6 @@
 """A breaker's states, one after the other, in simulated time."""
 
-from math import inf
+from math import inf, nan
 
 import pytest
 
@@ -241,6 +241,11 @@ def test_restoring_forgets_how_long_it_was_open(breaker, clock):
     breaker.restore()
     fail(breaker, 5)
     assert breaker.retry_at - clock.now == pytest.approx(10)
+
+
+def test_what_is_no_moment_is_not_adopted(breaker):
+    breaker.adopt("open", nan, "upstream_error")
+    assert breaker.allows()
 
 
 def test_what_another_process_found_is_adopted_and_never_shortens(breaker, clock, changes):
