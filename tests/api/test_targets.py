@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import redis_servers
 from configured import patch
-from gateway import Gateway, behaving, counters, eventually, serving
+from gateway import Answer, Gateway, behaving, counters, eventually, serving
 from typer.testing import CliRunner
 
 from benchmarks.redis_server import RedisServer
@@ -114,6 +114,31 @@ def test_a_word_outlives_a_reload_and_the_narrowest_counts(house: Gateway) -> No
     patch(house, {"models": {"m": {"version": "changed"}}})
     eventually(lambda: listed(house)["m one/first b"] == "ejected")
     assert listed(house)["m one/first a"] == "drained"
+
+
+@pytest.mark.parametrize(
+    ("held", "restored", "still"),
+    [
+        ({"provider": "one"}, {"target": "one/first"}, "provider=one"),
+        ({"target": "one/first"}, {"provider": "one"}, "target=one/first"),
+        ({"credential": "main"}, {"provider": "two", "credential": "main"}, "credential=main"),
+    ],
+)
+def test_what_would_stay_out_is_not_called_restored(
+    house: Gateway, held: dict[str, str], restored: dict[str, str], still: str
+) -> None:
+    say(house, "drain", **held)
+    refused: list[Answer] = []
+
+    def is_refused() -> bool:
+        refused[:] = [house.ask(f"{TARGETS}/restore", restored)]
+        return refused[0].status == 409
+
+    eventually(is_refused)
+    assert refused[0].json["error"]["reason"] == "held"
+    assert still in refused[0].json["message"]
+    assert house.ask(f"{TARGETS}/restore", held).status == 204
+    eventually(lambda: "drained" not in listed(house).values())
 
 
 def test_a_restored_target_is_asked_again_though_its_breaker_was_open(house: Gateway, emulator: Emulator) -> None:

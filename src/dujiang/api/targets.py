@@ -12,7 +12,7 @@ from dujiang.api import entries
 from dujiang.api.deps import Serving, holding_on_platform, writing
 from dujiang.api.health import worse_state
 from dujiang.core.call import Caller
-from dujiang.core.errors import InvalidRequest, NotFound
+from dujiang.core.errors import Conflict, InvalidRequest, NotFound
 from dujiang.runtime import Runtime
 from dujiang.storage.holds import Selection, State
 
@@ -137,9 +137,10 @@ async def eject(request: Request, runtime: Serving, caller: Writing) -> None:
 @router.post("/restore", openapi_extra=entries.described(TargetSelection), status_code=204)
 async def restore(request: Request, runtime: Serving, caller: Writing) -> None:
     """Put some targets back, all where none are named, and take them for well: breakers close, cool-downs end, what
-    was parked is asked again.
+    was parked is asked again. Some alone of those that were taken out by one word cannot be.
     """
     of = _selected(runtime, await entries.read_body(request, TargetSelection))
+    _require_whole_words(runtime, of)
     await runtime.release(caller, of)
 
 
@@ -158,6 +159,16 @@ def _selected(runtime: Runtime, asked: TargetSelection) -> Selection:
     if of != Selection() and not any(of.covers(each.provider, each.name, each.credential) for each in targets):
         raise NotFound("There is no such target; `GET /api/v1/targets` lists them.", reason="no_such_target")
     return of
+
+
+def _require_whole_words(runtime: Runtime, of: Selection) -> None:
+    """Raises `Conflict` where some of the targets would stay out, by a word that others are out by, too."""
+    wider = [hold.of for hold in runtime.holds.held if not of.includes(hold.of)]
+    for target in runtime.snapshot.targets():
+        place = (target.provider, target.name, target.credential)
+        held = next((word for word in wider if word.covers(*place)), None) if of.covers(*place) else None
+        if held is not None:
+            raise Conflict(f"`{target.name}` is out by a word about {held}: restore that.", reason="held")
 
 
 def answer_siblings(runtime: Runtime) -> None:

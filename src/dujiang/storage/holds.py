@@ -29,6 +29,14 @@ class Selection(Struct, frozen=True):
         """Whether a target is one of them."""
         return self.provider in {"", provider} and self.target in {"", target} and self.credential in {"", credential}
 
+    def includes(self, other: "Selection") -> bool:
+        """Whether all of another's are among them, by their names."""
+        return self.covers(other.provider, other.target, other.credential)
+
+    def __str__(self) -> str:
+        names = (f"{name}={value}" for name, value in msgspec.structs.asdict(self).items() if value)
+        return ",".join(names) or "*"
+
 
 class Hold(Struct, frozen=True):
     """What an operator said of some targets. *Drained*: nothing is wrong. *Ejected*: something is."""
@@ -106,8 +114,7 @@ def _breadth(hold: Hold) -> tuple[int, str, str, str]:
 
 
 def _subject(of: Selection) -> str:
-    names = (f"{name}={value}" for name, value in msgspec.structs.asdict(of).items() if value)
-    return f"targets.{','.join(names) or '*'}"
+    return f"targets.{of}"
 
 
 def _exactly(of: Selection) -> ColumnElement[bool]:
