@@ -43,8 +43,8 @@ class Compiled(Protocol):
 
 
 class ModelCompiler:
-    """Compiles for one process of `fleet`. What was learnt of a target, of its
-    credential and of its provider is taken over from `before`.
+    """Compiles for one process of `fleet`. What was learnt of a target, of its credential and of its provider is taken
+    over from `before`.
     """
 
     def __init__(

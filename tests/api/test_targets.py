@@ -95,6 +95,17 @@ def test_a_drained_target_gets_no_call_from_any_worker_until_it_is_restored(hous
     assert served_by(house) == {"one/first", "two/second/v1"}
 
 
+def test_the_catalogue_shows_what_the_worst_worker_sees(house: Gateway, emulator: Emulator) -> None:
+    """One failed call: one worker alone knows."""
+    with behaving(emulator, "lone", "status=500"):
+        house.chat("alone")
+    for _ in range(12):
+        found = house.ask("/api/v1/models/alone").json
+        [target] = found["target_health"]
+        assert (found["health"], target["state"], target["reason"]) == ("failing", "failing", "upstream_error")
+        assert target["limit"] == 256
+
+
 def test_an_ejected_target_degrades_health_and_says_why(house: Gateway) -> None:
     assert say(house, "eject", "answers nonsense", provider="two") == 204
     eventually(lambda: states(house, "alone") == {"ejected"})

@@ -1,12 +1,13 @@
 """The catalogue of models: what each can do, costs and how it is; and the door by which models are written."""
 
-from time import monotonic
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
 from dujiang.api import entries
 from dujiang.api.deps import PLATFORM_APP, Serving, holding, holding_on_platform, writing
+from dujiang.api.seen_targets import SeenTarget, ask_all
 from dujiang.core.call import Caller
 from dujiang.core.errors import NotFound
 from dujiang.runtime import Runtime
@@ -20,13 +21,21 @@ _MODELS = "models"
 _SHOWN = ("version", "abilities", "price", "quality")
 """What anybody may see of a model; where it is asked concerns the platform."""
 
+_WELL = {"ok", "unused"}
+_TOLD = ("target", "credential", "state", "since", "reason", "in_flight", "limit")
+
 
 @router.get("")
 async def list_models(runtime: Serving, caller: Reading) -> dict[str, Any]:
     """The models that the key may ask for: price, abilities, health."""
     found = await entries.parts(runtime, _MODELS)
     rights = runtime.rights(caller)
-    items = [_item(runtime, caller, name, part) for name, part in found.items() if rights.allows_model(name)]
+    seen = (await ask_all(runtime)).by_model()
+    items = [
+        _item(runtime, caller, seen.get(name, ()), name, part)
+        for name, part in found.items()
+        if rights.allows_model(name)
+    ]
     return {"items": items, "next_cursor": None}
 
 
@@ -41,7 +50,9 @@ async def create_model(request: Request, response: Response, runtime: Serving, c
 async def get_model(id: str, runtime: Serving, caller: Reading) -> dict[str, Any]:
     if not runtime.rights(caller).allows_model(id):
         raise NotFound(f"There is no model `{id[:100]}`.", reason="model_not_found", param="id")
-    return _item(runtime, caller, id, await entries.part(runtime, _MODELS, id))
+    part = await entries.part(runtime, _MODELS, id)
+    seen = (await ask_all(runtime)).by_model()
+    return _item(runtime, caller, seen.get(id, ()), id, part)
 
 
 @router.patch("/{id:path}")
@@ -58,30 +69,18 @@ async def delete_model(id: str, runtime: Serving, caller: Writing) -> None:
     await entries.remove(runtime, caller, _MODELS, id)
 
 
-def _item(runtime: Runtime, caller: Caller, name: str, part: dict[str, Any]) -> dict[str, Any]:
-    catalog = runtime.snapshot.catalog
-    model = catalog.models.get(name)
-    targets = model.targets if model is not None else ()
-    now = monotonic()
-    standings = [target.standing(now) for target in targets]
-    is_failing = all(standing.state not in {"ok", "unused"} for standing in standings)
-    health = "unconfigured" if not standings else "failing" if is_failing else "ok"
+def _item(
+    runtime: Runtime, caller: Caller, targets: Sequence[SeenTarget], name: str, part: dict[str, Any]
+) -> dict[str, Any]:
+    is_failing = all(target.state not in _WELL for target in targets)
+    aliases = [alias for alias, to in runtime.snapshot.catalog.aliases.items() if to == name]
     shown = {key: part.get(key) for key in _SHOWN}
-    found = {"id": name, **shown, "health": health, "aliases": [a for a, to in catalog.aliases.items() if to == name]}
+    health = "unconfigured" if not targets else "failing" if is_failing else "ok"
+    found = {"id": name, **shown, "health": health, "aliases": aliases}
     if caller.app == PLATFORM_APP:
-        found |= {
-            "targets": part["targets"],
-            "target_health": [
-                {
-                    "target": target.name,
-                    "credential": target.credential,
-                    "state": standing.state,
-                    "since": standing.since,
-                    "reason": standing.reason,
-                    "in_flight": target.load.in_flight,
-                    "limit": target.load.limit.limit,
-                }
-                for target, standing in zip(targets, standings, strict=True)
-            ],
-        }
+        found |= {"targets": part["targets"], "target_health": [_told(target) for target in targets]}
     return found
+
+
+def _told(target: SeenTarget) -> dict[str, Any]:
+    return {name: getattr(target, name) for name in _TOLD}

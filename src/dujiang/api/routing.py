@@ -4,13 +4,15 @@ from time import monotonic
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
+from msgspec import structs
 from pydantic import BaseModel
 
 from dujiang.api.deps import PLATFORM_APP, Serving, holding
 from dujiang.api.records import Money
+from dujiang.api.seen_targets import seen_here
+from dujiang.api.targets import TargetItem
 from dujiang.api.wire import native
 from dujiang.core.call import Call, Caller
-from dujiang.core.errors import BodyTooLarge
 from dujiang.core.ids import new_id
 from dujiang.resilience.model import Model
 
@@ -29,18 +31,10 @@ class CandidateItem(BaseModel):
     excluded_because: str | None = None
 
 
-class TargetView(BaseModel):
-    """A target of the chosen model. `is_ready`: the call could be sent there now."""
+class TargetView(TargetItem):
+    """A target of the chosen model as the worker sees it that was asked. `is_ready`: the call could be sent there."""
 
-    target: str
-    credential: str
-    weight: float
     is_ready: bool
-    state: str
-    since: str | None
-    reason: str | None
-    in_flight: int
-    limit: int
 
 
 class Explanation(BaseModel):
@@ -57,8 +51,6 @@ class Explanation(BaseModel):
 async def explain(request: Request, runtime: Serving, caller: Reading) -> Explanation:
     """Plan the call that a chat body asks for, and tell how. Nothing is sent, counted or recorded."""
     body = await request.body()
-    if len(body) > runtime.body_limit_bytes:
-        raise BodyTooLarge(f"The body is larger than {runtime.body_limit_bytes} bytes.")
     snapshot = runtime.snapshot
     now = monotonic()
     call = Call(new_id(), "explain", native.parse, caller, now, now + snapshot.total_s, snapshot.revision)
@@ -91,14 +83,6 @@ def _targets(call: Call, model: Model) -> list[TargetView]:
     now = monotonic()
     ready = model.ready(call)
     return [
-        TargetView(
-            target=target.name,
-            credential=target.credential,
-            weight=round(target.weight, 6),
-            is_ready=target in ready,
-            in_flight=target.load.in_flight,
-            limit=target.load.limit.limit,
-            **target.standing(now)._asdict(),
-        )
+        TargetView(**structs.asdict(seen_here(model.name, target, now)), is_ready=target in ready)
         for target in model.targets
     ]

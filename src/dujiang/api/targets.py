@@ -1,24 +1,20 @@
 """The targets of all models: how each is, and an operator's words about them."""
 
-from time import monotonic
 from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Depends, Request
-from msgspec import Struct
 from pydantic import BaseModel, ConfigDict, Field
 
 from dujiang.api import entries
 from dujiang.api.deps import Serving, holding_on_platform, writing
-from dujiang.api.health import worse_state
+from dujiang.api.seen_targets import ask_all
 from dujiang.core.call import Caller
 from dujiang.core.errors import Conflict, InvalidRequest, NotFound
 from dujiang.runtime import Runtime
 from dujiang.storage.holds import Selection, State
 
 router = APIRouter(prefix="/api/v1/targets", tags=["routing"])
-
-_TOPIC = "targets"
 
 Reading = Annotated[Caller, Depends(holding_on_platform("health:read"))]
 Writing = Annotated[Caller, Depends(writing("models:write", holding_on_platform("models:write")))]
@@ -72,53 +68,14 @@ class TargetWord(TargetSelection):
     reason: Annotated[str, Field(min_length=1, max_length=500)]
 
 
-class _Seen(Struct):
-    """As `TargetItem`, of one worker."""
-
-    model: str
-    provider: str
-    target: str
-    credential: str
-    weight: float
-    state: str
-    since: str | None
-    reason: str | None
-    in_flight: int
-    limit: int
-
-
-class _Queue(Struct):
-    """As `ModelQueue`, of one worker."""
-
-    model: str
-    inside: int
-    waiting: int
-
-
-class _Worker(Struct):
-    targets: list[_Seen]
-    queues: list[_Queue]
-
-
 @router.get("")
 async def list_targets(runtime: Serving, _: Reading) -> TargetList:
     """Every target of every model, in the order of the document."""
-    told = await runtime.siblings.ask(_TOPIC, _Worker)
-    items: dict[tuple[str, str, str], _Seen] = {}
-    queues: dict[str, _Queue] = {}
-    for worker in told.answers:
-        for seen in worker.targets:
-            place = (seen.model, seen.target, seen.credential)
-            known = items.get(place)
-            items[place] = seen if known is None else _together(known, seen)
-        for queue in worker.queues:
-            one = queues.setdefault(queue.model, _Queue(queue.model, 0, 0))
-            one.inside += queue.inside
-            one.waiting += queue.waiting
+    seen = await ask_all(runtime)
     return TargetList(
-        items=[TargetItem(**msgspec.structs.asdict(each)) for each in items.values()],
-        queues=[ModelQueue(**msgspec.structs.asdict(each)) for each in queues.values()],
-        silent_workers=told.silent,
+        items=[TargetItem(**msgspec.structs.asdict(each)) for each in seen.targets],
+        queues=[ModelQueue(**msgspec.structs.asdict(each)) for each in seen.queues],
+        silent_workers=seen.silent,
     )
 
 
@@ -169,37 +126,3 @@ def _require_whole_words(runtime: Runtime, of: Selection) -> None:
         held = next((word for word in wider if word.covers(*place)), None) if of.covers(*place) else None
         if held is not None:
             raise Conflict(f"`{target.name}` is out by a word about {held}: restore that.", reason="held")
-
-
-def answer_siblings(runtime: Runtime) -> None:
-    """Tell other workers how this one sees its targets."""
-    runtime.siblings.answer(_TOPIC, lambda: _of_this_worker(runtime))
-
-
-def _of_this_worker(runtime: Runtime) -> _Worker:
-    now = monotonic()
-    found = _Worker([], [])
-    for name, model in runtime.snapshot.models.items():
-        found.queues.append(_Queue(name, model.gate.inside, model.gate.waiting))
-        for target in model.targets:
-            load, standing = target.load, target.standing(now)
-            found.targets.append(
-                _Seen(
-                    model=name,
-                    provider=target.provider,
-                    target=target.name,
-                    credential=target.credential,
-                    weight=round(target.weight, 6),
-                    state=standing.state,
-                    since=standing.since,
-                    reason=standing.reason,
-                    in_flight=load.in_flight,
-                    limit=load.limit.limit,
-                )
-            )
-    return found
-
-
-def _together(one: _Seen, other: _Seen) -> _Seen:
-    worse = one if worse_state(one.state, other.state) == one.state else other
-    return msgspec.structs.replace(worse, in_flight=one.in_flight + other.in_flight, limit=one.limit + other.limit)

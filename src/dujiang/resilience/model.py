@@ -9,7 +9,7 @@ from typing import NamedTuple
 from dujiang.core.call import Call, One, Plan
 from dujiang.core.errors import AppError, Unavailable
 from dujiang.resilience.balancer import Balancers
-from dujiang.resilience.ejection import usable
+from dujiang.resilience.ejection import Pool, usable
 from dujiang.resilience.fair_queue import FairQueue
 from dujiang.resilience.gate import Gate, Waiting
 from dujiang.resilience.retry_budget import RetryBudget
@@ -118,8 +118,7 @@ class Model:
     def ready(self, call: Call, clock: Callable[[], float] = monotonic) -> Collection[Target]:
         """The targets that the call could be sent to now."""
         tokens = foreseen_tokens(call)
-        pool = usable(self.targets, self.settings.breaker.max_ejected_ratio, clock())
-        return [target for target in pool.ready if target.has_room(tokens)]
+        return [target for target in self._pool(clock()).ready if target.has_room(tokens)]
 
     def choose(self, call: Call, tried: Collection[Target], clock: Callable[[], float] = monotonic) -> Choice | Later:
         """Whom to ask.
@@ -127,7 +126,7 @@ class Model:
         Who was tried already is asked again only when nobody else is left.
         """
         now = clock()
-        pool = usable(self.targets, self.settings.breaker.max_ejected_ratio, now)
+        pool = self._pool(now)
         tokens = foreseen_tokens(call)
         ready = [target for target in pool.ready if target.has_room(tokens)]
         fresh = [target for target in ready if target not in tried] if tried else ready
@@ -146,6 +145,9 @@ class Model:
             room_at = min(target.room_at(tokens, now) for target in pool.ready)
             return Later(room_at, room_at)
         return Later(pool.recovers_at, pool.asked_at)
+
+    def _pool(self, now: float) -> Pool[Target]:
+        return usable(self.targets, self.settings.breaker.max_ejected_ratio, now)
 
     def least_s(self, call: Call) -> float:
         """How long the quickest target needs to begin a streamed answer, as far as that is known; 0 where it is not."""
