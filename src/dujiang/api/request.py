@@ -44,14 +44,14 @@ async def read_body(fields: dict[bytes, bytes], receive: Receive, limit_bytes: i
         raise NotBuilt("`Idempotency-Key` is not built yet; leave it out.", reason="idempotency")
     declared = fields.get(b"content-length")
     if declared is not None and declared.isdigit() and int(declared) > limit_bytes:
-        raise _too_large(limit_bytes)
+        raise too_large(limit_bytes)
     message = await receive()
     body: bytes = message.get("body", b"")
     if not message.get("more_body"):
         if message["type"] != "http.request":
             raise CallerGone
         if len(body) > limit_bytes:
-            raise _too_large(limit_bytes)
+            raise too_large(limit_bytes)
         return body
     parts = [body]
     size = len(body)
@@ -62,11 +62,12 @@ async def read_body(fields: dict[bytes, bytes], receive: Receive, limit_bytes: i
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > limit_bytes:
-            raise _too_large(limit_bytes)
+            raise too_large(limit_bytes)
     return b"".join(parts)
 
 
-def _too_large(limit_bytes: int) -> BodyTooLarge:
+def too_large(limit_bytes: int) -> BodyTooLarge:
+    """The error of a body above the limit."""
     return BodyTooLarge(f"The body is larger than {limit_bytes} bytes.", reason="body_limit")
 
 
