@@ -6,6 +6,7 @@ dispatch injects it; the windows are full, as they are after a moment of traffic
 
 import statistics
 from collections.abc import Callable
+from decimal import Decimal
 from itertools import repeat
 from pathlib import Path
 from random import random
@@ -15,14 +16,26 @@ from typing import Annotated
 import typer
 
 from benchmarks.parts import Part, tell
-from dujiang.core.errors import Unavailable
+from dujiang.chat.dispatch import dispatch
+from dujiang.core.call import Call, Caller, ClaimedUser, ParsedChat, Rights
+from dujiang.core.chat import ChatRequest, Chunk, Message, Usage
+from dujiang.core.errors import Misconfigured, Unavailable
+from dujiang.core.reply import Reply, WholeReply
+from dujiang.identity.accounts import Accounts, Spent
+from dujiang.identity.budgets import Budgets
+from dujiang.identity.foresight import Foresight
+from dujiang.identity.users import Users
+from dujiang.resilience.balancer import compile_balancers
 from dujiang.resilience.breaker import Breaker
 from dujiang.resilience.cooldown import Cooldown
 from dujiang.resilience.ejection import usable
+from dujiang.resilience.model import Model
 from dujiang.resilience.parking import Parking
 from dujiang.resilience.retry_budget import RetryBudget
-from dujiang.resilience.settings import BreakerSettings
+from dujiang.resilience.settings import BreakerSettings, ResilienceSettings
+from dujiang.resilience.target import Door, Load, Place, Target, Upstream
 from dujiang.resilience.verdict import verdict
+from dujiang.storage.memory import MemoryStore
 
 _RESULT = Path(__file__).parent / "results" / "resilience.json"
 _TIMES = 20_000
@@ -90,7 +103,56 @@ def _other_parts() -> dict[str, Callable[[], object]]:
         "verdict": lambda: verdict(error),
         "ejection: pool of three, all well": lambda: usable(members, 0.5, monotonic()),
         "ejection: pool of three, one open": lambda: usable(failing, 0.5, monotonic()),
+        "dispatch: a whole call, one target": _dispatched(1),
+        "dispatch: a whole call, three targets": _dispatched(3),
     }
+
+
+async def _answer(call: Call) -> Reply:
+    return WholeReply(Chunk("ok", "stop", Usage(input_uncached=1, output_visible=1), "measured"))
+
+
+def _dispatched(targets: int) -> Callable[[], object]:
+    """A call through the whole loop, from its place to the closing of its answer; nothing in it ever waits."""
+    settings = ResilienceSettings()
+    found = [
+        Target(
+            Place("p", f"p/{n}", "main"),
+            1.0,
+            Door(_answer),
+            Load(settings, monotonic, random),
+            Parking(monotonic, random),
+            Upstream(),
+            settings=settings,
+        )
+        for n in range(targets)
+    ]
+    balancers = compile_balancers(settings.balancing, found, monotonic, random)
+    retries = RetryBudget(settings.retry.budget_ratio, monotonic)
+    model = Model("m", "", found, Misconfigured("none"), settings, retries, balancers)
+    store = MemoryStore()
+    budgets = Budgets((), {}, {"CNY": Decimal(1)}, "UTC", Users())
+    handler = dispatch({"m": model}, budgets, Accounts(store, _Unspent(), Foresight()), {})
+    parsed = ParsedChat(ChatRequest("m", [Message("user", "hi")]), ClaimedUser())
+    caller, rights = Caller("key", "app", ()), Rights(frozenset())
+
+    def once() -> None:
+        now = monotonic()
+        call = Call("id", "chat", lambda _: parsed, caller, now, now + 60, 1)
+        call.parsed, call.request, call.rights, call.plan = parsed, parsed.request, rights, model.plan
+        try:
+            next(handler(call).__await__())
+        except StopIteration as ended:
+            ended.value.close()
+
+    return once
+
+
+class _Unspent:
+    """A ledger of which nobody asks."""
+
+    def spent(self, budget_id: str, subject: str, window_start_s: int) -> Spent:
+        return Spent()
 
 
 def _nothing() -> None:
