@@ -91,6 +91,6 @@ def scene(
         running(behaviours) as emulator,
         serving(data_dir, written, environ={"OPENAI_BASE_URL": f"{emulator.url}/v1"}) as gateway,
     ):
-        played = Scene(gateway.url, gateway.port, gateway.process, gateway.data_dir, gateway.output)
+        played = Scene(gateway.url, gateway.port, gateway.process, gateway.data_dir)
         played.emulator = emulator
         yield played
